@@ -1,0 +1,445 @@
+//! The one error type of this crate, opaque, with predicates for what a caller can act on.
+//!
+//! Always: the text of an error is a lowercase fragment without the text of its cause, which is in
+//! `source()`; each future has an error of its own; making one allocates once, so that a result of
+//! `Result<T, TaskError>` stays small.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::panic::Panic;
+
+/// The boxed error that any error converts into.
+pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
+
+/// Why a task gave no value.
+///
+/// One opaque type for all executors: ask [`kind`](Self::kind) or a predicate, print it with its
+/// [`source`](Error::source) chain, or get the function's own error back with
+/// [`downcast_ref`](Self::downcast_ref) (on threads).
+///
+/// ```
+/// use concurrent_futures::{Executor, InlineExecutor};
+///
+/// fn parse(text: String) -> Result<i32, std::num::ParseIntError> {
+///     text.parse()
+/// }
+///
+/// let error = InlineExecutor::new().try_submit(parse, "seven".to_owned()).result().unwrap_err();
+/// assert!(error.is_failed());
+/// assert_eq!(error.to_string(), "the task failed");
+/// assert_eq!(error.message().unwrap(), "invalid digit found in string");
+/// assert!(error.downcast_ref::<std::num::ParseIntError>().is_some());
+/// ```
+#[derive(Clone)]
+pub struct TaskError(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    what: What,
+    ran: Ran,
+    index: Option<usize>,
+    name: Option<Arc<str>>,
+    source: Option<Arc<dyn Error + Send + Sync + 'static>>,
+}
+
+#[derive(Clone)]
+enum What {
+    Failed,
+    Panicked(Panic),
+    Cancelled,
+    TimedOut(Clock, Option<Duration>),
+    Unfinished { left: usize, of: usize },
+    Rejected(Rejection),
+    Abandoned,
+    WouldBlock,
+    Codec(&'static str),
+    Deadlock(Cow<'static, str>),
+}
+
+/// What sort of error a [`TaskError`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The function returned an error.
+    Failed,
+    /// The function panicked.
+    Panicked,
+    /// The task was cancelled before it started.
+    Cancelled,
+    /// A time limit passed: [`TaskError::clock`] says which.
+    TimedOut,
+    /// The executor did not take the task: [`TaskError::rejection`] says why.
+    Rejected,
+    /// Whoever had promised the result went away without giving one.
+    Abandoned,
+    /// A blocking wait was tried where tokio polls futures, which it would have brought to a stop.
+    WouldBlock,
+    /// An argument or a result could not be encoded or decoded.
+    Codec,
+    /// The wait could never have ended.
+    Deadlock,
+}
+
+/// Which time limit passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Clock {
+    /// The time between submit and start.
+    Queue,
+    /// The time since the start.
+    Run,
+    /// The time that somebody was willing to wait; the task goes on.
+    Wait,
+}
+
+/// Why an executor did not take a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// The executor was shut down.
+    ShutDown,
+    /// The executor cannot run anything any more; the cause is the error's source.
+    Broken,
+}
+
+/// Whether the body of a task has run, for the decision to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ran {
+    /// It has not, and it never will.
+    No,
+    /// It may have begun, and on threads it may still be running.
+    Maybe,
+    /// It ran to its end.
+    Yes,
+}
+
+impl TaskError {
+    fn new(what: What, ran: Ran) -> Self {
+        Self(Box::new(Inner {
+            what,
+            ran,
+            index: None,
+            name: None,
+            source: None,
+        }))
+    }
+
+    /// The error of a function that returned `error`.
+    #[must_use]
+    pub fn failed(error: impl Into<BoxError>) -> Self {
+        Self::new(What::Failed, Ran::Yes).caused_by(error)
+    }
+
+    pub(crate) fn panicked(panic: Panic) -> Self {
+        Self::new(What::Panicked(panic), Ran::Yes)
+    }
+
+    /// The error of a task that was cancelled before it started.
+    #[must_use]
+    pub fn cancelled() -> Self {
+        Self::new(What::Cancelled, Ran::No)
+    }
+
+    pub(crate) fn timed_out(clock: Clock, limit: Option<Duration>) -> Self {
+        let ran = match clock {
+            Clock::Queue => Ran::No,
+            Clock::Run | Clock::Wait => Ran::Maybe,
+        };
+        Self::new(What::TimedOut(clock, limit), ran)
+    }
+
+    pub(crate) fn unfinished(left: usize, of: usize) -> Self {
+        Self::new(What::Unfinished { left, of }, Ran::Maybe)
+    }
+
+    /// The error of a task that an executor does not take.
+    #[must_use]
+    pub fn rejected(why: Rejection) -> Self {
+        Self::new(What::Rejected(why), Ran::No)
+    }
+
+    pub(crate) fn abandoned(ran: Ran) -> Self {
+        Self::new(What::Abandoned, ran)
+    }
+
+    pub(crate) fn would_block() -> Self {
+        Self::new(What::WouldBlock, Ran::Maybe)
+    }
+
+    /// The error of a value of the type `type_name` that could not be encoded or decoded.
+    #[must_use]
+    pub fn codec(type_name: &'static str, error: impl Into<BoxError>) -> Self {
+        Self::new(What::Codec(type_name), Ran::Maybe).caused_by(error)
+    }
+
+    pub(crate) fn deadlock(cycle: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(What::Deadlock(cycle.into()), Ran::Maybe)
+    }
+
+    /// Adds the cause, which then is the [`source`](Error::source).
+    #[must_use]
+    pub fn caused_by(mut self, error: impl Into<BoxError>) -> Self {
+        self.0.source = Some(Arc::from(error.into()));
+        self
+    }
+
+    pub(crate) fn at_index(mut self, index: usize) -> Self {
+        self.0.index = Some(index);
+        self
+    }
+
+    pub(crate) fn of_task(mut self, name: Option<Arc<str>>) -> Self {
+        self.0.name = name;
+        self
+    }
+
+    /// What sort of error this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self.0.what {
+            What::Failed => ErrorKind::Failed,
+            What::Panicked(_) => ErrorKind::Panicked,
+            What::Cancelled => ErrorKind::Cancelled,
+            What::TimedOut(..) | What::Unfinished { .. } => ErrorKind::TimedOut,
+            What::Rejected(_) => ErrorKind::Rejected,
+            What::Abandoned => ErrorKind::Abandoned,
+            What::WouldBlock => ErrorKind::WouldBlock,
+            What::Codec(_) => ErrorKind::Codec,
+            What::Deadlock(_) => ErrorKind::Deadlock,
+        }
+    }
+
+    /// The function returned an error.
+    #[must_use]
+    pub fn is_failed(&self) -> bool {
+        self.kind() == ErrorKind::Failed
+    }
+
+    /// The function panicked.
+    #[must_use]
+    pub fn is_panicked(&self) -> bool {
+        self.kind() == ErrorKind::Panicked
+    }
+
+    /// The task was cancelled before it started.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.kind() == ErrorKind::Cancelled
+    }
+
+    /// A time limit passed.
+    #[must_use]
+    pub fn is_timed_out(&self) -> bool {
+        self.kind() == ErrorKind::TimedOut
+    }
+
+    /// The executor did not take the task.
+    #[must_use]
+    pub fn is_rejected(&self) -> bool {
+        self.kind() == ErrorKind::Rejected
+    }
+
+    /// Whoever had promised the result went away without giving one.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        self.kind() == ErrorKind::Abandoned
+    }
+
+    /// A blocking wait was tried in async code.
+    #[must_use]
+    pub fn is_would_block(&self) -> bool {
+        self.kind() == ErrorKind::WouldBlock
+    }
+
+    /// An argument or a result could not be encoded or decoded.
+    #[must_use]
+    pub fn is_codec(&self) -> bool {
+        self.kind() == ErrorKind::Codec
+    }
+
+    /// The wait could never have ended.
+    #[must_use]
+    pub fn is_deadlock(&self) -> bool {
+        self.kind() == ErrorKind::Deadlock
+    }
+
+    /// Which time limit passed, if one did.
+    #[must_use]
+    pub fn clock(&self) -> Option<Clock> {
+        match self.0.what {
+            What::TimedOut(clock, _) => Some(clock),
+            What::Unfinished { .. } => Some(Clock::Wait),
+            _ => None,
+        }
+    }
+
+    /// Why the executor did not take the task, if that is what happened.
+    #[must_use]
+    pub fn rejection(&self) -> Option<Rejection> {
+        match self.0.what {
+            What::Rejected(why) => Some(why),
+            _ => None,
+        }
+    }
+
+    /// Whether the body of the task has run.
+    #[must_use]
+    pub fn ran(&self) -> Ran {
+        self.0.ran
+    }
+
+    /// What the panic or the function's own error said.
+    #[must_use]
+    pub fn message(&self) -> Option<Cow<'_, str>> {
+        match &self.0.what {
+            What::Panicked(panic) => Some(Cow::Borrowed(&panic.message)),
+            What::Failed => self.0.source.as_ref().map(|error| Cow::Owned(error.to_string())),
+            _ => None,
+        }
+    }
+
+    /// Where the panic happened, as `file:line:column`.
+    ///
+    /// `None` for other errors, and where somebody replaced the panic hook after the first pool was
+    /// made.
+    #[must_use]
+    pub fn location(&self) -> Option<&str> {
+        match &self.0.what {
+            What::Panicked(panic) => panic.location.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The position of the item in the input of a `map`, from 0.
+    #[must_use]
+    pub fn index(&self) -> Option<usize> {
+        self.0.index
+    }
+
+    /// The name that the task was given when it was submitted.
+    #[must_use]
+    pub fn task_name(&self) -> Option<&str> {
+        self.0.name.as_deref()
+    }
+
+    /// The function's own error, where the task ran in this process.
+    ///
+    /// The portable contract is the text of the error and of its sources; who wants typed errors on
+    /// every executor submits a function that returns a `Result` with `submit`.
+    #[must_use]
+    pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
+        self.0.source.as_deref().and_then(|error| error.downcast_ref())
+    }
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &*self.0;
+        match &inner.what {
+            What::Unfinished { left, of } => {
+                return write!(f, "{left} (of {of}) futures unfinished");
+            }
+            What::WouldBlock => {
+                return f.write_str(
+                    "blocking wait in async code, which would stop this runtime thread: \
+                     use .await, or wait in spawn_blocking or block_in_place",
+                );
+            }
+            _ => {}
+        }
+        match (inner.index, &inner.name) {
+            (Some(index), Some(name)) => write!(f, "item {index} of the task `{name}` ")?,
+            (Some(index), None) => write!(f, "item {index} ")?,
+            (None, Some(name)) => write!(f, "the task `{name}` ")?,
+            (None, None) => f.write_str("the task ")?,
+        }
+        match &inner.what {
+            What::Failed => f.write_str("failed"),
+            What::Panicked(panic) => {
+                write!(f, "panicked: {}", panic.message)?;
+                match &panic.location {
+                    Some(location) => write!(f, " (at {location})"),
+                    None => Ok(()),
+                }
+            }
+            What::Cancelled => f.write_str("was cancelled"),
+            What::TimedOut(Clock::Queue, limit) => {
+                f.write_str("did not start")?;
+                within(f, *limit)
+            }
+            What::TimedOut(Clock::Run, limit) => {
+                f.write_str("did not finish")?;
+                within(f, *limit)?;
+                f.write_str(" of its start and may still be running")
+            }
+            What::TimedOut(Clock::Wait, limit) => {
+                f.write_str("had no result")?;
+                within(f, *limit)?;
+                f.write_str(" and goes on")
+            }
+            What::Rejected(Rejection::ShutDown) => {
+                f.write_str("was not taken: the executor is shut down")
+            }
+            What::Rejected(Rejection::Broken) => {
+                f.write_str("was not taken: the executor is broken")
+            }
+            What::Abandoned => f.write_str("was given up by whoever had promised its result"),
+            What::Codec(type_name) => {
+                write!(f, "has a value that cannot be carried (of type `{type_name}`)")
+            }
+            What::Deadlock(cycle) => write!(f, "waits for itself: {cycle}"),
+            What::Unfinished { .. } | What::WouldBlock => Ok(()),
+        }
+    }
+}
+
+fn within(f: &mut fmt::Formatter<'_>, limit: Option<Duration>) -> fmt::Result {
+    match limit {
+        Some(limit) => write!(f, " within {limit:?}"),
+        None => f.write_str(" in time"),
+    }
+}
+
+impl fmt::Debug for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("TaskError");
+        debug
+            .field("kind", &self.kind())
+            .field("text", &format_args!("{self}"))
+            .field("ran", &self.0.ran);
+        if let Some(source) = &self.0.source {
+            debug.field("source", source);
+        }
+        debug.finish()
+    }
+}
+
+impl Error for TaskError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0
+            .source
+            .as_deref()
+            .map(|error| error as &(dyn Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_of_a_number_takes_two_words() {
+        assert_eq!(size_of::<Result<u64, TaskError>>(), 16);
+    }
+
+    #[test]
+    fn the_text_of_the_cause_is_not_repeated() {
+        let error = TaskError::failed("no such bucket").at_index(3);
+        assert_eq!(error.to_string(), "item 3 failed");
+        assert_eq!(error.source().expect("a cause").to_string(), "no such bucket");
+    }
+}
