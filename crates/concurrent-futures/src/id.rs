@@ -57,9 +57,6 @@ impl TaskId {
         self.0.get()
     }
 
-    pub(crate) fn from_u64(id: u64) -> Option<Self> {
-        NonZeroU64::new(id).map(Self)
-    }
 }
 
 impl fmt::Display for TaskId {
@@ -94,6 +91,10 @@ impl OwnerId {
             "more than 4 294 967 295 pools were created in this process"
         );
         Self(id)
+    }
+
+    pub(crate) fn get(self) -> u32 {
+        self.0
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 thread_local! {
@@ -44,11 +44,6 @@ pub(crate) fn guarded_drop<T>(value: T) {
             "a drop panicked"
         );
     }
-}
-
-/// Passes on a panic of code that was called for the caller's sake.
-pub(crate) fn resume(panic: Panic) -> ! {
-    resume_unwind(Box::new(panic.message))
 }
 
 #[cold]

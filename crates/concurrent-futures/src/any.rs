@@ -1,0 +1,90 @@
+//! An executor that is chosen at run time.
+
+use crate::error::TaskError;
+use crate::executor::{
+    Chunk, Executor, InlineExecutor, Job, Portable, Shutdown, TaskOptions,
+};
+use crate::task::TaskFuture;
+use crate::thread::ThreadPoolExecutor;
+
+/// One of the executors of this crate, for choosing at run time: the trait has generic methods, and
+/// so cannot be a trait object.
+///
+/// ```
+/// use concurrent_futures::{AnyExecutor, Executor, InlineExecutor, ThreadPoolExecutor};
+///
+/// let on_threads = true;
+/// let executor: AnyExecutor = if on_threads {
+///     ThreadPoolExecutor::new(2).into()
+/// } else {
+///     InlineExecutor::new().into()
+/// };
+/// assert_eq!(executor.submit(u64::pow, (2, 10)).result()?, 1024);
+/// # Ok::<(), concurrent_futures::TaskError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum AnyExecutor {
+    /// On threads.
+    Threads(ThreadPoolExecutor),
+    /// Where they are submitted.
+    Inline(InlineExecutor),
+}
+
+/// Does the same with whichever executor it is.
+macro_rules! delegate {
+    ($self:ident, $executor:ident => $call:expr) => {
+        match $self {
+            Self::Threads($executor) => $call,
+            Self::Inline($executor) => $call,
+        }
+    };
+}
+
+impl Executor for AnyExecutor {
+    fn max_workers(&self) -> usize {
+        delegate!(self, executor => executor.max_workers())
+    }
+
+    fn execute<J: Job>(&self, job: J, options: &TaskOptions) -> TaskFuture<J::Output> {
+        delegate!(self, executor => executor.execute(job, options))
+    }
+
+    fn execute_fn<A: Portable, T: Portable>(
+        &self,
+        function: fn(A) -> T,
+        argument: A,
+        options: &TaskOptions,
+    ) -> TaskFuture<T> {
+        delegate!(self, executor => executor.execute_fn(function, argument, options))
+    }
+
+    fn execute_chunk<J: Job>(
+        &self,
+        function: J::Function,
+        items: Vec<J::Args>,
+        options: &TaskOptions,
+    ) -> TaskFuture<Chunk<J::Output>> {
+        delegate!(self, executor => executor.execute_chunk::<J>(function, items, options))
+    }
+
+    fn shutdown(&self, how: Shutdown) -> TaskFuture<()> {
+        delegate!(self, executor => executor.shutdown(how))
+    }
+
+    fn blocking_shutdown(&self, how: Shutdown) -> Result<(), TaskError> {
+        delegate!(self, executor => executor.blocking_shutdown(how))
+    }
+}
+
+impl From<ThreadPoolExecutor> for AnyExecutor {
+    fn from(executor: ThreadPoolExecutor) -> Self {
+        Self::Threads(executor)
+    }
+}
+
+impl From<InlineExecutor> for AnyExecutor {
+    fn from(executor: InlineExecutor) -> Self {
+        Self::Inline(executor)
+    }
+}

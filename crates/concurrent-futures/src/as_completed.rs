@@ -1,0 +1,338 @@
+//! Futures in the order in which their tasks finish.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_core::Stream;
+use slab::Slab;
+
+use crate::error::TaskError;
+use crate::task::{Outcome, Sink, Waitable, block_until};
+use crate::time::{Deadline, Expiry};
+
+/// Gives futures back as their tasks finish: a [`Stream`], or `for` over it in blocking code.
+///
+/// Takes futures, or pairs of a key of your own and a future; futures that are done already come
+/// first. Each costs one registration, so that a million take linear time, and nothing that was
+/// given is kept. More can be added at any time with [`push`](AsCompleted::push).
+///
+/// ```
+/// use concurrent_futures::{as_completed, Executor, ThreadPoolExecutor};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), concurrent_futures::TaskError> {
+/// let pool = ThreadPoolExecutor::new(2);
+/// let mut done = as_completed((1..=3).map(|n| (n, pool.submit(u64::pow, (n, 2)))));
+/// while let Some((n, future)) = done.next().await {
+///     assert_eq!(future.await?, n * n);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub fn as_completed<I>(futures: I) -> AsCompleted<I::Item>
+where
+    I: IntoIterator,
+    I::Item: Waitable,
+{
+    let mut set = AsCompleted::new();
+    set.extend(futures);
+    set
+}
+
+/// Futures that are given back as their tasks finish: made by [`as_completed`].
+///
+/// # Cancel safety
+/// [`next`](Self::next) is cancel safe: a future that is not given stays.
+#[must_use = "streams do nothing unless polled"]
+pub struct AsCompleted<W: Waitable> {
+    futures: Slab<W>,
+    /// Keys of finished futures that are given next.
+    batch: VecDeque<u32>,
+    finished: Arc<Finished>,
+}
+
+/// Where finished tasks report to.
+struct Finished(Mutex<Report>);
+
+struct Report {
+    keys: VecDeque<u32>,
+    waker: Option<Waker>,
+}
+
+impl Sink for Finished {
+    fn complete(&self, key: u32, _outcome: Outcome) {
+        let mut report = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        report.keys.push_back(key);
+        let waker = report.waker.take();
+        drop(report);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl<W: Waitable> AsCompleted<W> {
+    /// A set without futures.
+    pub fn new() -> Self {
+        Self {
+            futures: Slab::new(),
+            batch: VecDeque::new(),
+            finished: Arc::new(Finished(Mutex::new(Report {
+                keys: VecDeque::new(),
+                waker: None,
+            }))),
+        }
+    }
+
+    /// Adds a future, at any time.
+    ///
+    /// ```
+    /// use concurrent_futures::{as_completed, Executor, InlineExecutor};
+    ///
+    /// let executor = InlineExecutor::new();
+    /// let mut done = as_completed([executor.submit(|| 1, ())]);
+    /// done.push(executor.submit(|| 2, ()));
+    /// let values: Vec<i32> = done.into_iter().map(|future| future.result().unwrap()).collect();
+    /// assert_eq!(values, [1, 2]);
+    /// ```
+    ///
+    /// # Panics
+    /// With more than 4 294 967 295 futures in the set at once.
+    pub fn push(&mut self, future: W) {
+        let entry = self.futures.vacant_entry();
+        let key = u32::try_from(entry.key()).expect("fewer futures than 32 bits can count");
+        let future = entry.insert(future);
+        let sink = Arc::clone(&self.finished) as Arc<dyn Sink>;
+        if !future.report_when_done(sink, key) {
+            self.batch.push_back(key);
+        }
+    }
+
+    /// How many futures have not been given back.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.futures.len()
+    }
+
+    /// All futures have been given back.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.futures.is_empty()
+    }
+
+    /// The next future whose task finishes; `None` when all have been given back.
+    pub async fn next(&mut self) -> Option<W> {
+        std::future::poll_fn(|context| self.poll_finished(context)).await
+    }
+
+    /// Blocks until the next task finishes.
+    ///
+    /// # Errors
+    /// In async code, where blocking would stop the runtime; nothing is lost.
+    pub fn blocking_next(&mut self) -> Result<Option<W>, TaskError> {
+        block_until(Deadline::NEVER, |context| self.poll_finished(context)).map(Option::flatten)
+    }
+
+    /// Ends with an error when `limit`, counted from now, is over before all tasks are.
+    pub fn timeout(self, limit: Duration) -> AsCompletedTimeout<W> {
+        AsCompletedTimeout {
+            of: self.len(),
+            set: self,
+            expiry: Expiry::new(Deadline::after(limit)),
+            expired: false,
+        }
+    }
+
+    /// Gives back all futures that are left, done or not.
+    pub fn into_remaining(mut self) -> Vec<W> {
+        self.forget_waiters();
+        std::mem::take(&mut self.futures)
+            .into_iter()
+            .map(|(_, future)| future)
+            .collect()
+    }
+
+    pub(crate) fn poll_finished(&mut self, context: &mut Context<'_>) -> Poll<Option<W>> {
+        loop {
+            if let Some(key) = self.batch.pop_front() {
+                return Poll::Ready(Some(self.futures.remove(key as usize)));
+            }
+            if self.futures.is_empty() {
+                return Poll::Ready(None);
+            }
+            let mut report = self
+                .finished
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if report.keys.is_empty() {
+                let previous = report.waker.replace(context.waker().clone());
+                drop(report);
+                // A waker is foreign code, and so is its drop.
+                drop(previous);
+                return Poll::Pending;
+            }
+            // One lock for all that have finished since the last time.
+            std::mem::swap(&mut report.keys, &mut self.batch);
+        }
+    }
+
+    fn forget_waiters(&mut self) {
+        for (_, future) in &mut self.futures {
+            future.forget_waiter();
+        }
+    }
+}
+
+impl<W: Waitable> Default for AsCompleted<W> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<W: Waitable> Extend<W> for AsCompleted<W> {
+    fn extend<I: IntoIterator<Item = W>>(&mut self, futures: I) {
+        let futures = futures.into_iter();
+        self.futures.reserve(futures.size_hint().0);
+        for future in futures {
+            self.push(future);
+        }
+    }
+}
+
+impl<W: Waitable> FromIterator<W> for AsCompleted<W> {
+    fn from_iter<I: IntoIterator<Item = W>>(futures: I) -> Self {
+        as_completed(futures)
+    }
+}
+
+/// The futures lie on the heap and are never pinned.
+impl<W: Waitable> Unpin for AsCompleted<W> {}
+
+impl<W: Waitable> Stream for AsCompleted<W> {
+    type Item = W;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<W>> {
+        self.poll_finished(context)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.len(), Some(self.len()))
+    }
+}
+
+impl<W: Waitable> Drop for AsCompleted<W> {
+    fn drop(&mut self) {
+        self.forget_waiters();
+    }
+}
+
+impl<W: Waitable> fmt::Debug for AsCompleted<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsCompleted")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// As [`AsCompleted`], up to a deadline: made by [`AsCompleted::timeout`].
+///
+/// At the deadline it gives one error, which says how many futures are unfinished, and ends.
+/// [`into_remaining`](Self::into_remaining) gives those back.
+///
+/// ```
+/// use concurrent_futures::{as_completed, Promise};
+/// use std::time::Duration;
+///
+/// let (promise, finished) = Promise::new();
+/// let (_promise, unfinished) = Promise::new();
+/// promise.fulfil(1).unwrap();
+/// let mut done = as_completed([finished, unfinished]).timeout(Duration::from_millis(10));
+/// assert!(done.blocking_next().unwrap().is_ok());
+/// let error = done.blocking_next().unwrap().unwrap_err();
+/// assert_eq!(error.to_string(), "1 (of 2) futures unfinished");
+/// assert_eq!(done.into_remaining().len(), 1);
+/// ```
+#[must_use = "streams do nothing unless polled"]
+pub struct AsCompletedTimeout<W: Waitable> {
+    set: AsCompleted<W>,
+    of: usize,
+    expiry: Expiry,
+    expired: bool,
+}
+
+impl<W: Waitable> AsCompletedTimeout<W> {
+    /// Adds a future, at any time. The deadline stays.
+    pub fn push(&mut self, future: W) {
+        self.of += 1;
+        self.set.push(future);
+    }
+
+    /// The next future whose task finishes, or the error at the deadline; then `None`.
+    pub async fn next(&mut self) -> Option<Result<W, TaskError>> {
+        std::future::poll_fn(|context| self.poll_finished(context)).await
+    }
+
+    /// Blocks until the next task finishes, at most up to the deadline. In async code, where
+    /// blocking would stop the runtime, gives an error; nothing is lost by that.
+    pub fn blocking_next(&mut self) -> Option<Result<W, TaskError>> {
+        match block_until(self.expiry.deadline(), |context| self.poll_set(context)) {
+            Ok(Some(next)) => next,
+            Ok(None) => Some(Err(self.expire())),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Gives back all futures that are left, done or not.
+    pub fn into_remaining(self) -> Vec<W> {
+        self.set.into_remaining()
+    }
+
+    fn poll_set(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<W, TaskError>>> {
+        if self.expired {
+            return Poll::Ready(None);
+        }
+        self.set
+            .poll_finished(context)
+            .map(|future| future.map(Ok))
+    }
+
+    fn poll_finished(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<W, TaskError>>> {
+        if let Poll::Ready(next) = self.poll_set(context) {
+            return Poll::Ready(next);
+        }
+        match self.expiry.poll(context) {
+            Poll::Ready(()) => Poll::Ready(Some(Err(self.expire()))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn expire(&mut self) -> TaskError {
+        self.expired = true;
+        TaskError::unfinished(self.set.len(), self.of)
+    }
+}
+
+impl<W: Waitable> Stream for AsCompletedTimeout<W> {
+    type Item = Result<W, TaskError>;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Self::Item>> {
+        self.poll_finished(context)
+    }
+}
+
+impl<W: Waitable> fmt::Debug for AsCompletedTimeout<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsCompletedTimeout")
+            .field("len", &self.set.len())
+            .field("of", &self.of)
+            .finish_non_exhaustive()
+    }
+}

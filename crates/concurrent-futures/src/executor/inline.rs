@@ -1,0 +1,96 @@
+//! The executor without workers: it runs a task at once, where it is submitted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::function::Portable;
+use super::job::{Chunk, Job, run_chunk};
+use super::options::{Shutdown, TaskOptions};
+use super::submit::Executor;
+use crate::error::{Rejection, TaskError};
+use crate::id::OwnerId;
+use crate::task::{Outcome, Recorder, TaskFuture, TaskInfo};
+
+/// Runs each task on the calling thread, before `submit` returns: for tests, and for programs that
+/// must not start threads.
+///
+/// The futures it gives are done. Panics and errors are theirs, as everywhere.
+///
+/// ```
+/// use concurrent_futures::{Executor, InlineExecutor};
+///
+/// let future = InlineExecutor::new().submit(u64::pow, (2, 10));
+/// assert!(future.is_done());
+/// assert_eq!(future.result()?, 1024);
+/// # Ok::<(), concurrent_futures::TaskError>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct InlineExecutor {
+    is_shut_down: Arc<AtomicBool>,
+}
+
+/// Nobody counts what runs inline.
+struct Unrecorded;
+
+impl Recorder for Unrecorded {
+    fn finished(&mut self, _task: TaskInfo<'_>, _outcome: Outcome) {}
+    fn overtaken(&mut self) {}
+}
+
+impl InlineExecutor {
+    /// An executor that runs tasks where they are submitted.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn run<T: Send + 'static>(
+        &self,
+        body: impl FnOnce() -> Result<T, TaskError> + Send + 'static,
+        options: &TaskOptions,
+    ) -> TaskFuture<T> {
+        // Relaxed: the flag guards nothing but itself.
+        if self.is_shut_down.load(Ordering::Relaxed) {
+            return TaskFuture::ready(Err(TaskError::rejected(Rejection::ShutDown)));
+        }
+        let (runnable, future) = TaskFuture::local(body, OwnerId::NONE, 0, options.extras());
+        if let Some(started) = runnable.start() {
+            started.run(&mut Unrecorded);
+        }
+        future
+    }
+}
+
+impl Executor for InlineExecutor {
+    fn max_workers(&self) -> usize {
+        1
+    }
+
+    fn execute<J: Job>(&self, job: J, options: &TaskOptions) -> TaskFuture<J::Output> {
+        let (function, args) = job.into_parts();
+        self.run(move || J::call(function, args), options)
+    }
+
+    fn execute_fn<A: Portable, T: Portable>(
+        &self,
+        function: fn(A) -> T,
+        argument: A,
+        options: &TaskOptions,
+    ) -> TaskFuture<T> {
+        self.run(move || Ok(function(argument)), options)
+    }
+
+    fn execute_chunk<J: Job>(
+        &self,
+        function: J::Function,
+        items: Vec<J::Args>,
+        options: &TaskOptions,
+    ) -> TaskFuture<Chunk<J::Output>> {
+        self.run(move || Ok(run_chunk::<J>(function, items)), options)
+    }
+
+    fn shutdown(&self, _how: Shutdown) -> TaskFuture<()> {
+        self.is_shut_down.store(true, Ordering::Relaxed);
+        TaskFuture::ready(Ok(()))
+    }
+}

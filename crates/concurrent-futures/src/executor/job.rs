@@ -1,0 +1,129 @@
+//! A function with its arguments: what an executor is handed. The seam for other back ends.
+
+use std::marker::PhantomData;
+use std::time::{Duration, Instant};
+
+use super::function::{Fallible, Portable, TaskFn};
+use crate::error::TaskError;
+use crate::panic;
+use crate::task;
+
+/// A function and its arguments, for an executor to run wherever it does.
+///
+/// The function is a type of no size, so that whoever knows the type can make the function anew;
+/// the arguments and the output are values that can be encoded. Users do not meet this trait: it is
+/// the seam for back ends, which implement [`Executor::execute`](super::Executor::execute).
+pub trait Job: Send + 'static {
+    /// The function: a type of no size.
+    type Function: Copy + Send + Sync + 'static;
+    /// What the function is called with.
+    type Args: Portable;
+    /// The value that the task gives.
+    type Output: Portable;
+
+    /// The function and its arguments, apart.
+    fn into_parts(self) -> (Self::Function, Self::Args);
+
+    /// Calls the function. It may panic.
+    ///
+    /// # Errors
+    /// The function's own error, as a [failed](TaskError::is_failed) one.
+    fn call(function: Self::Function, args: Self::Args) -> Result<Self::Output, TaskError>;
+}
+
+/// A call of a function whose result is the task's value.
+pub(crate) struct Call<F, Args, Marker> {
+    function: F,
+    args: Args,
+    marker: PhantomData<fn() -> Marker>,
+}
+
+impl<F, Args, Marker> Call<F, Args, Marker> {
+    pub(super) fn new(function: F, args: Args) -> Self {
+        Self {
+            function,
+            args,
+            marker: PhantomData,
+        }
+    }
+}
+
+impl<F, Args, Marker> Job for Call<F, Args, Marker>
+where
+    F: TaskFn<Args, Marker, Output: Portable>,
+    Args: Portable,
+    Marker: 'static,
+{
+    type Function = F;
+    type Args = Args;
+    type Output = F::Output;
+
+    fn into_parts(self) -> (F, Args) {
+        (self.function, self.args)
+    }
+
+    fn call(function: F, args: Args) -> Result<F::Output, TaskError> {
+        Ok(function.call(args))
+    }
+}
+
+/// A call of a function that returns a `Result`.
+pub(crate) struct TryCall<F, Args, Marker>(pub(super) Call<F, Args, Marker>);
+
+impl<F, Args, Marker> Job for TryCall<F, Args, Marker>
+where
+    F: TaskFn<Args, Marker, Output: Fallible<Value: Portable>>,
+    Args: Portable,
+    Marker: 'static,
+{
+    type Function = F;
+    type Args = Args;
+    type Output = <F::Output as Fallible>::Value;
+
+    fn into_parts(self) -> (F, Args) {
+        (self.0.function, self.0.args)
+    }
+
+    fn call(function: F, args: Args) -> Result<Self::Output, TaskError> {
+        function
+            .call(args)
+            .into_result()
+            .map_err(TaskError::failed)
+    }
+}
+
+/// What a chunk of items gave.
+#[derive(Debug)]
+pub struct Chunk<T> {
+    /// A result for each item, in their order.
+    pub results: Vec<Result<T, TaskError>>,
+    /// How long all of them ran.
+    pub time: Duration,
+}
+
+/// Runs the items of a chunk one after another in this process. A panic costs one item; once the
+/// current task is asked to stop, the items that have not begun are cancelled.
+pub(crate) fn run_chunk<J: Job>(function: J::Function, items: Vec<J::Args>) -> Chunk<J::Output> {
+    let start = Instant::now();
+    let task = task::current();
+    let is_stopped = || {
+        task.as_ref()
+            .is_some_and(task::CurrentTask::is_stop_requested)
+    };
+    let results = items
+        .into_iter()
+        .map(|item| {
+            if is_stopped() {
+                return Err(TaskError::cancelled());
+            }
+            match panic::guard(|| J::call(function, item)) {
+                Ok(result) => result,
+                Err(panic) => Err(TaskError::panicked(panic)),
+            }
+        })
+        .collect();
+    Chunk {
+        results,
+        time: start.elapsed(),
+    }
+}

@@ -1,0 +1,21 @@
+//! What runs tasks: the trait, what can be submitted, and with which options.
+
+mod function;
+mod inline;
+mod job;
+mod observer;
+mod options;
+mod stats;
+mod submit;
+
+pub use function::{Fallible, Portable, TaskFn};
+pub use inline::InlineExecutor;
+pub use job::{Chunk, Job};
+pub use observer::{Observer, Run, WorkerId};
+pub use options::{Shutdown, TaskOptions};
+pub use stats::{Stats, Times};
+pub use submit::{Executor, WithOptions};
+
+pub(crate) use function::assert_captures_nothing;
+pub(crate) use job::{Call, TryCall, run_chunk};
+pub(crate) use stats::{GROUPING_POWER, MAX_VALUE_POWER};

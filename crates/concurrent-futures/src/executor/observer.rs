@@ -1,0 +1,91 @@
+//! What an executor tells an observer about its tasks, as it happens.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::task::{Outcome, TaskInfo};
+
+/// The number of a worker in its pool: the lowest that was free when the worker began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerId(pub(crate) usize);
+
+impl WorkerId {
+    /// The number, from 0.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Where and how long a task ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    pub(crate) worker: WorkerId,
+    pub(crate) time: Duration,
+}
+
+impl Run {
+    /// The worker that ran it.
+    #[must_use]
+    pub fn worker(&self) -> WorkerId {
+        self.worker
+    }
+
+    /// How long its body ran.
+    #[must_use]
+    pub fn time(&self) -> Duration {
+        self.time
+    }
+}
+
+/// Is told what happens to the tasks of an executor: for metrics and logs.
+///
+/// The calls come from submitting threads and from workers, several at a time, and hold these up:
+/// they should be short. A panic in one is logged and otherwise ignored. A pool without an observer
+/// pays nothing for it.
+///
+/// ```
+/// use concurrent_futures::{Executor, Observer, Outcome, Run, TaskInfo, ThreadPoolExecutor};
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use std::sync::Arc;
+///
+/// #[derive(Default)]
+/// struct Failures(AtomicU64);
+///
+/// impl Observer for Failures {
+///     fn finished(&self, _task: TaskInfo<'_>, outcome: Outcome, _run: Option<Run>) {
+///         if outcome.is_error() {
+///             self.0.fetch_add(1, Ordering::Relaxed);
+///         }
+///     }
+/// }
+///
+/// let failures = Arc::new(Failures::default());
+/// let pool = ThreadPoolExecutor::builder().max_workers(1).observer(failures.clone()).build()?;
+/// assert!(pool.submit(|| -> u8 { panic!("no luck") }, ()).result().is_err());
+/// assert_eq!(failures.0.load(Ordering::Relaxed), 1);
+/// # Ok::<(), concurrent_futures::BuildError>(())
+/// ```
+pub trait Observer: Send + Sync + 'static {
+    /// The executor has taken a task. This may come after the task has started.
+    fn queued(&self, task: TaskInfo<'_>) {
+        let _ = task;
+    }
+
+    /// A worker begins a task that has waited for it for `waited`.
+    fn started(&self, task: TaskInfo<'_>, worker: WorkerId, waited: Duration) {
+        let _ = (task, worker, waited);
+    }
+
+    /// A task is over, and its future resolves when this returns. `run` is there if a worker has
+    /// run it to its end.
+    fn finished(&self, task: TaskInfo<'_>, outcome: Outcome, run: Option<Run>) {
+        let _ = (task, outcome, run);
+    }
+}

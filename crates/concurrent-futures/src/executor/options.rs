@@ -1,0 +1,128 @@
+//! What can be said of one submission, and of a shutdown.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::Span;
+
+use crate::task::Extras;
+
+/// Options of a submission, for [`Executor::with`](super::Executor::with).
+///
+/// ```
+/// use concurrent_futures::{Executor, TaskOptions, ThreadPoolExecutor};
+/// use std::time::Duration;
+///
+/// let pool = ThreadPoolExecutor::new(2);
+/// let careful = TaskOptions::new()
+///     .name("power")
+///     .queue_timeout(Duration::from_secs(5))
+///     .run_timeout(Duration::from_secs(1));
+/// assert_eq!(pool.with(careful).submit(u64::pow, (2, 10)).result()?, 1024);
+/// # Ok::<(), concurrent_futures::TaskError>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct TaskOptions {
+    name: Option<Arc<str>>,
+    queue_timeout: Option<Duration>,
+    run_timeout: Option<Duration>,
+}
+
+impl TaskOptions {
+    /// No name and no time limits.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A name for errors, logs and observers.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// How long the task may wait for a worker. Then it is dropped from the queue, and its future
+    /// gives an error with the clock [`Queue`](crate::Clock::Queue).
+    pub fn queue_timeout(mut self, limit: Duration) -> Self {
+        self.queue_timeout = Some(limit);
+        self
+    }
+
+    /// How long the task may run. Then its future gives an error with the clock
+    /// [`Run`](crate::Clock::Run), and the task is asked to stop. On a thread it may go on, and keeps
+    /// its worker until it ends. For a `map`, this counts for each item.
+    pub fn run_timeout(mut self, limit: Duration) -> Self {
+        self.run_timeout = Some(limit);
+        self
+    }
+
+    pub(crate) fn has_run_timeout(&self) -> bool {
+        self.run_timeout.is_some()
+    }
+
+    /// The rare parts of a task that is submitted now, on this thread, if it has any.
+    #[inline]
+    pub(crate) fn extras(&self) -> Option<Box<Extras>> {
+        let span = Span::current();
+        let plain = self.name.is_none()
+            && self.queue_timeout.is_none()
+            && self.run_timeout.is_none()
+            && span.is_none();
+        (!plain).then(|| {
+            let mut extras = Box::<Extras>::default();
+            extras.name.clone_from(&self.name);
+            extras.queue_timeout = self.queue_timeout;
+            extras.run_timeout = self.run_timeout;
+            extras.span = (!span.is_none()).then_some(span);
+            extras
+        })
+    }
+}
+
+/// How to shut an executor down: for [`Executor::shutdown`](super::Executor::shutdown).
+///
+/// By default the tasks that were taken are run, and waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Shutdown {
+    pub(crate) wait: bool,
+    pub(crate) cancel_pending: bool,
+    pub(crate) deadline: Option<Duration>,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self {
+            wait: true,
+            cancel_pending: false,
+            deadline: None,
+        }
+    }
+}
+
+impl Shutdown {
+    /// Runs all tasks that were taken, and waits for them.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether to wait until all workers are gone. If not, the tasks that were taken still run, and
+    /// their futures resolve.
+    pub fn wait(mut self, wait: bool) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Whether to cancel the tasks that have not started.
+    pub fn cancel_pending(mut self, cancel: bool) -> Self {
+        self.cancel_pending = cancel;
+        self
+    }
+
+    /// How long to wait. Afterwards the shutdown goes on unobserved, and the wait gives an error
+    /// with the clock [`Wait`](crate::Clock::Wait).
+    pub fn deadline(mut self, limit: Duration) -> Self {
+        self.deadline = Some(limit);
+        self
+    }
+}

@@ -1,0 +1,143 @@
+//! What an executor counts, as one consistent picture.
+
+use std::time::Duration;
+
+use histogram::Histogram;
+
+use crate::task::Outcome;
+
+/// Times are counted in nanoseconds up to 2^47, which is about 39 hours, with at most 1.6 % error.
+pub(crate) const GROUPING_POWER: u8 = 6;
+pub(crate) const MAX_VALUE_POWER: u8 = 47;
+
+/// The counters of an executor at one moment, made by its `stats()`.
+///
+/// At every moment, also under load: submitted tasks are queued, running, or finished with exactly
+/// one [`Outcome`].
+///
+/// ```
+/// use concurrent_futures::{Executor, Outcome, ThreadPoolExecutor};
+///
+/// let pool = ThreadPoolExecutor::new(2);
+/// pool.submit(u64::pow, (2, 10)).result()?;
+/// let stats = pool.stats();
+/// assert_eq!(stats.submitted(), 1);
+/// assert_eq!(stats.finished_with(Outcome::Succeeded), 1);
+/// assert_eq!(stats.queued() + stats.running() + stats.finished(), stats.submitted());
+/// # Ok::<(), concurrent_futures::TaskError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Stats {
+    pub(crate) submitted: u64,
+    pub(crate) taken: u64,
+    pub(crate) finished: [u64; Outcome::COUNT],
+    pub(crate) rejected: u64,
+    pub(crate) occupied: usize,
+    pub(crate) workers: usize,
+    pub(crate) max_workers: usize,
+    pub(crate) waiting_times: Times,
+    pub(crate) running_times: Times,
+}
+
+impl Stats {
+    /// Tasks that the executor has taken.
+    #[must_use]
+    pub fn submitted(&self) -> u64 {
+        self.submitted
+    }
+
+    /// Tasks that wait for a worker.
+    #[must_use]
+    pub fn queued(&self) -> u64 {
+        self.submitted - self.taken
+    }
+
+    /// Tasks that run, and whose futures wait for them.
+    #[must_use]
+    pub fn running(&self) -> u64 {
+        self.taken - self.finished()
+    }
+
+    /// Tasks that are over, whichever way.
+    #[must_use]
+    pub fn finished(&self) -> u64 {
+        self.finished.iter().sum()
+    }
+
+    /// Tasks that are over in this way.
+    #[must_use]
+    pub fn finished_with(&self, outcome: Outcome) -> u64 {
+        self.finished[outcome as usize]
+    }
+
+    /// Tasks that the executor has not taken; they are not counted as submitted.
+    #[must_use]
+    pub fn rejected(&self) -> u64 {
+        self.rejected
+    }
+
+    /// Workers that run a body, those included whose task's time is over but whose body goes on.
+    #[must_use]
+    pub fn occupied(&self) -> usize {
+        self.occupied
+    }
+
+    /// Workers that exist.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// Workers that may exist at the same time.
+    #[must_use]
+    pub fn max_workers(&self) -> usize {
+        self.max_workers
+    }
+
+    /// How long tasks waited for a worker. Measured for one task in sixteen, and for every one if
+    /// the pool has an observer.
+    #[must_use]
+    pub fn waiting_times(&self) -> &Times {
+        &self.waiting_times
+    }
+
+    /// How long bodies ran.
+    #[must_use]
+    pub fn running_times(&self) -> &Times {
+        &self.running_times
+    }
+}
+
+/// A distribution of times.
+#[derive(Clone, Debug)]
+pub struct Times(pub(crate) Histogram);
+
+impl Times {
+    pub(crate) fn none() -> Self {
+        let histogram = Histogram::new(GROUPING_POWER, MAX_VALUE_POWER);
+        Self(histogram.expect("the powers are valid"))
+    }
+
+    /// How many times were measured.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.as_slice().iter().sum()
+    }
+
+    /// The time that a share of all times does not exceed: `0.5` is the median. `None` if nothing
+    /// was measured, or if `share` is not between 0 and 1.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ThreadPoolExecutor};
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// pool.submit(u64::pow, (2, 10)).result()?;
+    /// assert!(pool.stats().running_times().quantile(0.99).is_some());
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
+    #[must_use]
+    pub fn quantile(&self, share: f64) -> Option<Duration> {
+        let bucket = self.0.quantile_bucket(share).ok().flatten()?;
+        Some(Duration::from_nanos(bucket.end()))
+    }
+}

@@ -1,0 +1,291 @@
+//! The trait of all executors.
+
+use super::function::{Fallible, Portable, TaskFn, assert_captures_nothing};
+use super::job::{Call, Chunk, Job, TryCall};
+use super::options::{Shutdown, TaskOptions};
+use crate::error::TaskError;
+use crate::map::{Map, Mapping};
+use crate::task::TaskFuture;
+
+/// Runs functions, and gives futures of their results.
+///
+/// Code that is generic over this trait runs on threads, in worker processes, or wherever an
+/// implementation takes it; the line that makes the executor is the only one that differs. That is
+/// why functions capture nothing and arguments and results are [`Portable`].
+///
+/// An executor is a handle: clones share one pool. Dropping the last handle is a shutdown without
+/// waiting.
+///
+/// ```
+/// use concurrent_futures::{Executor, TaskError, ThreadPoolExecutor};
+///
+/// async fn squares<E: Executor>(executor: &E) -> Result<u64, TaskError> {
+///     let futures: Vec<_> = (1..=3).map(|n| executor.submit(u64::pow, (n, 2))).collect();
+///     let mut sum = 0;
+///     for future in futures {
+///         sum += future.await?;
+///     }
+///     Ok(sum)
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), TaskError> {
+/// assert_eq!(squares(&ThreadPoolExecutor::new(4)).await?, 14);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Functions that capture
+/// They are refused when the program is built, since another process could not make them anew:
+///
+/// ```compile_fail
+/// use concurrent_futures::{Executor, InlineExecutor};
+///
+/// let offset = 7_u32;
+/// let future = InlineExecutor::new().submit(move |n: u32| n + offset, 1);
+/// ```
+///
+/// A captured value of no size passes that check and is made anew as well. So a value that proves
+/// something about this process (that a device is initialised, that this is the main thread) must
+/// not be captured, even though it has no size. [`submit_fn`](Self::submit_fn) has no such gap.
+pub trait Executor: Clone + Send + Sync + 'static {
+    /// How many tasks may run at the same time.
+    fn max_workers(&self) -> usize;
+
+    /// Runs a job: what the other methods come down to. For back ends.
+    fn execute<J: Job>(&self, job: J, options: &TaskOptions) -> TaskFuture<J::Output>;
+
+    /// Runs a function pointer: what [`submit_fn`](Self::submit_fn) comes down to. For back ends.
+    fn execute_fn<A: Portable, T: Portable>(
+        &self,
+        function: fn(A) -> T,
+        argument: A,
+        options: &TaskOptions,
+    ) -> TaskFuture<T>;
+
+    /// Runs a function on several items one after another, as one task with a result for each
+    /// item: what maps come down to. For back ends.
+    ///
+    /// An item that fails or panics leaves the others alone. Once the task is asked to stop, the
+    /// items that have not begun are cancelled.
+    fn execute_chunk<J: Job>(
+        &self,
+        function: J::Function,
+        items: Vec<J::Args>,
+        options: &TaskOptions,
+    ) -> TaskFuture<Chunk<J::Output>>;
+
+    /// Takes no more tasks from now on. The future waits until those that were taken are over and
+    /// the workers are gone; dropping it waits for nothing and changes nothing.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, Shutdown, ThreadPoolExecutor};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), concurrent_futures::TaskError> {
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let future = pool.submit(u64::pow, (2, 10));
+    /// pool.shutdown(Shutdown::new()).await?;
+    /// assert_eq!(future.await?, 1024);
+    /// assert!(pool.submit(u64::pow, (2, 10)).await.unwrap_err().is_rejected());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The future's: a [timeout](TaskError::is_timed_out) at the deadline, and a
+    /// [deadlock](TaskError::is_deadlock) in a task of this very executor, which would wait for
+    /// itself.
+    fn shutdown(&self, how: Shutdown) -> TaskFuture<()>;
+
+    /// As [`shutdown`](Self::shutdown), and blocks until the wait is over.
+    ///
+    /// # Errors
+    /// As the future of `shutdown`; and in async code, where blocking would stop the runtime. The
+    /// shutdown has begun all the same.
+    fn blocking_shutdown(&self, how: Shutdown) -> Result<(), TaskError> {
+        self.shutdown(how).result()
+    }
+
+    /// Runs `function` with `args`, and gives a future of what it returns.
+    ///
+    /// A tuple is spread over the parameters; one argument is given as itself, and none as `()`.
+    /// Never blocks, and never fails by itself: a rejection is the future's error.
+    fn submit<F, Args, Marker>(&self, function: F, args: Args) -> TaskFuture<F::Output>
+    where
+        F: TaskFn<Args, Marker, Output: Portable>,
+        Args: Portable,
+        Marker: 'static,
+    {
+        submit(self, &TaskOptions::default(), function, args)
+    }
+
+    /// Runs a `function` that returns a `Result`, and gives a future of its value: the function's
+    /// error becomes the future's, of the kind [`Failed`](crate::ErrorKind::Failed).
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ThreadPoolExecutor};
+    ///
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let error = pool.try_submit(|text: String| text.parse::<u8>(), "300".to_owned()).result().unwrap_err();
+    /// assert_eq!(error.message().unwrap(), "number too large to fit in target type");
+    /// ```
+    fn try_submit<F, Args, Marker>(
+        &self,
+        function: F,
+        args: Args,
+    ) -> TaskFuture<<F::Output as Fallible>::Value>
+    where
+        F: TaskFn<Args, Marker, Output: Fallible<Value: Portable>>,
+        Args: Portable,
+        Marker: 'static,
+    {
+        try_submit(self, &TaskOptions::default(), function, args)
+    }
+
+    /// Runs a function pointer, which may come from a table.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ThreadPoolExecutor};
+    ///
+    /// let table: [fn(u32) -> u32; 2] = [u32::count_ones, u32::leading_zeros];
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// assert_eq!(pool.submit_fn(table[1], 1).result()?, 31);
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
+    fn submit_fn<A: Portable, T: Portable>(
+        &self,
+        function: fn(A) -> T,
+        argument: A,
+    ) -> TaskFuture<T> {
+        self.execute_fn(function, argument, &TaskOptions::default())
+    }
+
+    /// Runs `function` on each item, a few at a time, and gives the results in the order of the
+    /// items: see [`Map`].
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ThreadPoolExecutor};
+    ///
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let squares: Result<Vec<u64>, _> = pool.map(|n: u64| n * n, 1..=4).into_iter().collect();
+    /// assert_eq!(squares?, [1, 4, 9, 16]);
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
+    fn map<F, I, Marker>(&self, function: F, items: I) -> Map<Self, I::IntoIter, F::Output>
+    where
+        F: TaskFn<I::Item, Marker, Output: Portable>,
+        I: IntoIterator<Item: Portable>,
+        Marker: 'static,
+    {
+        self.mapping().map(function, items)
+    }
+
+    /// As [`map`](Self::map), for a function that returns a `Result`: its error takes the place of
+    /// the item's result.
+    fn try_map<F, I, Marker>(
+        &self,
+        function: F,
+        items: I,
+    ) -> Map<Self, I::IntoIter, <F::Output as Fallible>::Value>
+    where
+        F: TaskFn<I::Item, Marker, Output: Fallible<Value: Portable>>,
+        I: IntoIterator<Item: Portable>,
+        Marker: 'static,
+    {
+        self.mapping().try_map(function, items)
+    }
+
+    /// The methods that submit, with options: see [`TaskOptions`].
+    fn with(&self, options: TaskOptions) -> WithOptions<'_, Self> {
+        WithOptions {
+            executor: self,
+            options,
+        }
+    }
+
+    /// A `map` with options: see [`Mapping`].
+    fn mapping(&self) -> Mapping<'_, Self> {
+        Mapping::new(self, TaskOptions::default())
+    }
+}
+
+/// The methods of an executor that submit, with options: made by [`Executor::with`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct WithOptions<'a, E> {
+    pub(crate) executor: &'a E,
+    pub(crate) options: TaskOptions,
+}
+
+impl<'a, E: Executor> WithOptions<'a, E> {
+    /// As [`Executor::submit`].
+    pub fn submit<F, Args, Marker>(&self, function: F, args: Args) -> TaskFuture<F::Output>
+    where
+        F: TaskFn<Args, Marker, Output: Portable>,
+        Args: Portable,
+        Marker: 'static,
+    {
+        submit(self.executor, &self.options, function, args)
+    }
+
+    /// As [`Executor::try_submit`].
+    pub fn try_submit<F, Args, Marker>(
+        &self,
+        function: F,
+        args: Args,
+    ) -> TaskFuture<<F::Output as Fallible>::Value>
+    where
+        F: TaskFn<Args, Marker, Output: Fallible<Value: Portable>>,
+        Args: Portable,
+        Marker: 'static,
+    {
+        try_submit(self.executor, &self.options, function, args)
+    }
+
+    /// As [`Executor::submit_fn`].
+    pub fn submit_fn<A: Portable, T: Portable>(
+        &self,
+        function: fn(A) -> T,
+        argument: A,
+    ) -> TaskFuture<T> {
+        self.executor.execute_fn(function, argument, &self.options)
+    }
+
+    /// A `map` with these options for each item.
+    pub fn mapping(self) -> Mapping<'a, E> {
+        Mapping::new(self.executor, self.options)
+    }
+}
+
+fn submit<E, F, Args, Marker>(
+    executor: &E,
+    options: &TaskOptions,
+    function: F,
+    args: Args,
+) -> TaskFuture<F::Output>
+where
+    E: Executor,
+    F: TaskFn<Args, Marker, Output: Portable>,
+    Args: Portable,
+    Marker: 'static,
+{
+    assert_captures_nothing::<F>();
+    executor.execute(Call::new(function, args), options)
+}
+
+fn try_submit<E, F, Args, Marker>(
+    executor: &E,
+    options: &TaskOptions,
+    function: F,
+    args: Args,
+) -> TaskFuture<<F::Output as Fallible>::Value>
+where
+    E: Executor,
+    F: TaskFn<Args, Marker, Output: Fallible<Value: Portable>>,
+    Args: Portable,
+    Marker: 'static,
+{
+    assert_captures_nothing::<F>();
+    executor.execute(TryCall(Call::new(function, args)), options)
+}

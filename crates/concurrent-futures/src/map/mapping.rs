@@ -1,0 +1,144 @@
+//! A `map` with options.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::results::{Dispatch, Map, SubmitChunk};
+use super::window::Window;
+use crate::executor::{
+    Call, Executor, Fallible, Portable, TaskFn, TaskOptions, TryCall, assert_captures_nothing,
+};
+
+/// Options of a `map`: made by [`Executor::mapping`].
+///
+/// ```
+/// use concurrent_futures::{Executor, ThreadPoolExecutor};
+///
+/// let pool = ThreadPoolExecutor::new(2);
+/// let mut squares: Vec<u64> = pool
+///     .mapping()
+///     .window(100)
+///     .chunk_size(10)
+///     .unordered()
+///     .map(|n: u64| n * n, 0..1_000)
+///     .into_iter()
+///     .collect::<Result<_, _>>()?;
+/// squares.sort();
+/// assert_eq!(squares[999], 998_001);
+/// # Ok::<(), concurrent_futures::TaskError>(())
+/// ```
+#[must_use]
+pub struct Mapping<'a, E> {
+    executor: &'a E,
+    options: TaskOptions,
+    window: Option<usize>,
+    chunk_size: Option<usize>,
+    ordered: bool,
+    timeout: Option<Duration>,
+}
+
+impl<'a, E: Executor> Mapping<'a, E> {
+    pub(crate) fn new(executor: &'a E, options: TaskOptions) -> Self {
+        Self {
+            executor,
+            options,
+            window: None,
+            chunk_size: None,
+            ordered: true,
+            timeout: None,
+        }
+    }
+
+    /// Fixes how many items may be on their way: pulled, with their results not taken. Otherwise
+    /// two for each worker, and up to about 10 ms of work for each once their times are known.
+    ///
+    /// # Panics
+    /// If `items` is 0.
+    pub fn window(mut self, items: usize) -> Self {
+        assert!(items > 0, "a window of 0 items lets nothing run: give at least 1");
+        self.window = Some(items);
+        self
+    }
+
+    /// Fixes how many items make one task; results are the same for any number. With a
+    /// [run timeout](TaskOptions::run_timeout) each item is a task of its own.
+    ///
+    /// # Panics
+    /// If `items` is 0.
+    pub fn chunk_size(mut self, items: usize) -> Self {
+        assert!(items > 0, "a chunk of 0 items does nothing: give at least 1");
+        self.chunk_size = Some(items);
+        self
+    }
+
+    /// Gives results as they come. The index of a failed item is in its error.
+    pub fn unordered(mut self) -> Self {
+        self.ordered = false;
+        self
+    }
+
+    /// Ends with an error when `limit`, counted from the call to `map`, is over. Results that are
+    /// there in time are given first; items that have not started never run.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = Some(limit);
+        self
+    }
+
+    /// As [`Executor::map`].
+    pub fn map<F, I, Marker>(self, function: F, items: I) -> Map<E, I::IntoIter, F::Output>
+    where
+        F: TaskFn<I::Item, Marker, Output: Portable>,
+        I: IntoIterator<Item: Portable>,
+        Marker: 'static,
+    {
+        assert_captures_nothing::<F>();
+        let submit = Box::new(move |executor: &E, items, options: &TaskOptions| {
+            executor.execute_chunk::<Call<F, I::Item, Marker>>(function, items, options)
+        });
+        self.start(submit, items.into_iter())
+    }
+
+    /// As [`Executor::try_map`].
+    pub fn try_map<F, I, Marker>(
+        self,
+        function: F,
+        items: I,
+    ) -> Map<E, I::IntoIter, <F::Output as Fallible>::Value>
+    where
+        F: TaskFn<I::Item, Marker, Output: Fallible<Value: Portable>>,
+        I: IntoIterator<Item: Portable>,
+        Marker: 'static,
+    {
+        assert_captures_nothing::<F>();
+        let submit = Box::new(move |executor: &E, items, options: &TaskOptions| {
+            executor.execute_chunk::<TryCall<F, I::Item, Marker>>(function, items, options)
+        });
+        self.start(submit, items.into_iter())
+    }
+
+    fn start<I: Iterator, T: Send + 'static>(self, submit: SubmitChunk<E, I::Item, T>, items: I) -> Map<E, I, T> {
+        let chunk = if self.options.has_run_timeout() {
+            Some(1)
+        } else {
+            self.chunk_size
+        };
+        let window = Window::new(self.executor.max_workers(), self.window, chunk);
+        let dispatch = Dispatch {
+            executor: self.executor.clone(),
+            options: self.options,
+            submit,
+        };
+        Map::start(dispatch, items, window, self.ordered, self.timeout)
+    }
+}
+
+impl<E> fmt::Debug for Mapping<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mapping")
+            .field("window", &self.window)
+            .field("chunk_size", &self.chunk_size)
+            .field("ordered", &self.ordered)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}

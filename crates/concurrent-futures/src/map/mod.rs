@@ -1,0 +1,11 @@
+//! A function on many items: pulled as results are taken, given in the order of the items.
+
+mod in_flight;
+mod mapping;
+mod results;
+mod window;
+
+pub use mapping::Mapping;
+pub use results::Map;
+
+pub(crate) use in_flight::InFlight;

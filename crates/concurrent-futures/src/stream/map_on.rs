@@ -1,0 +1,155 @@
+//! The items of any stream, run on an executor.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use pin_project_lite::pin_project;
+
+use crate::error::TaskError;
+use crate::executor::{Executor, Fallible, Portable, TaskFn};
+use crate::map::InFlight;
+use crate::task::TaskFuture;
+
+/// Runs the items of a stream on an executor.
+pub trait StreamExt: Stream {
+    /// Runs `function` on each item, a few at a time, and gives the results in the order of the
+    /// items.
+    ///
+    /// At most two items for each worker are on their way: pulled, with their results not taken. So
+    /// a slow consumer or a busy executor holds back the input.
+    ///
+    /// ```
+    /// use concurrent_futures::{stream::StreamExt as _, ThreadPoolExecutor};
+    /// use futures_util::{stream, TryStreamExt as _};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), concurrent_futures::TaskError> {
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let squares = stream::iter(1..=4).map_on(&pool, |n: u64| n * n);
+    /// assert_eq!(squares.try_collect::<Vec<_>>().await?, [1, 4, 9, 16]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn map_on<E, F, Marker>(self, executor: &E, function: F) -> MapOn<Self, F::Output>
+    where
+        Self: Sized + Stream<Item: Portable>,
+        E: Executor,
+        F: TaskFn<Self::Item, Marker, Output: Portable>,
+        Marker: 'static,
+    {
+        let submit_on = executor.clone();
+        let submit = Box::new(move |item| submit_on.submit(function, item));
+        MapOn::new(self, submit, executor.max_workers())
+    }
+
+    /// As [`map_on`](Self::map_on), for a function that returns a `Result`: its error takes the
+    /// place of the item's result.
+    fn try_map_on<E, F, Marker>(
+        self,
+        executor: &E,
+        function: F,
+    ) -> MapOn<Self, <F::Output as Fallible>::Value>
+    where
+        Self: Sized + Stream<Item: Portable>,
+        E: Executor,
+        F: TaskFn<Self::Item, Marker, Output: Fallible<Value: Portable>>,
+        Marker: 'static,
+    {
+        let submit_on = executor.clone();
+        let submit = Box::new(move |item| submit_on.try_submit(function, item));
+        MapOn::new(self, submit, executor.max_workers())
+    }
+}
+
+impl<S: Stream> StreamExt for S {}
+
+type Submit<A, T> = Box<dyn Fn(A) -> TaskFuture<T> + Send + Sync>;
+
+pin_project! {
+    /// The results of a stream's items: made by [`StreamExt::map_on`].
+    ///
+    /// An item that fails leaves the others alone; its error knows its
+    /// [`index`](TaskError::index). Dropping it cancels the items that have not started.
+    #[must_use = "streams do nothing unless polled"]
+    pub struct MapOn<S: Stream, T> {
+        #[pin]
+        input: S,
+        has_ended: bool,
+        submit: Submit<S::Item, T>,
+        window: usize,
+        pulled: usize,
+        in_flight: InFlight<usize, T>,
+    }
+}
+
+impl<S: Stream, T> MapOn<S, T> {
+    fn new(input: S, submit: Submit<S::Item, T>, workers: usize) -> Self {
+        Self {
+            input,
+            has_ended: false,
+            submit,
+            window: workers.saturating_mul(2),
+            pulled: 0,
+            in_flight: InFlight::new(true),
+        }
+    }
+
+    /// Fixes how many items may be on their way.
+    ///
+    /// # Panics
+    /// If `items` is 0.
+    pub fn window(mut self, items: usize) -> Self {
+        assert!(items > 0, "a window of 0 items lets nothing run: give at least 1");
+        self.window = items;
+        self
+    }
+
+    /// Gives results as they come.
+    ///
+    /// # Panics
+    /// If it was polled before.
+    pub fn unordered(mut self) -> Self {
+        assert!(self.pulled == 0, "the order is chosen before the first result");
+        self.in_flight = InFlight::new(false);
+        self
+    }
+}
+
+impl<S: Stream, T> Stream for MapOn<S, T> {
+    type Item = Result<T, TaskError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut this = self.project();
+        while !*this.has_ended && this.in_flight.len() < *this.window {
+            match this.input.as_mut().poll_next(context) {
+                Poll::Ready(Some(item)) => {
+                    let future = (this.submit)(item).cancel_on_drop();
+                    this.in_flight.push(*this.pulled, future);
+                    *this.pulled += 1;
+                }
+                Poll::Ready(None) => *this.has_ended = true,
+                Poll::Pending => break,
+            }
+        }
+        match this.in_flight.poll_next(context) {
+            Poll::Ready(Some((index, result))) => {
+                Poll::Ready(Some(result.map_err(|error| error.at_index(index))))
+            }
+            Poll::Ready(None) if !*this.has_ended => Poll::Pending,
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<S: Stream, T> fmt::Debug for MapOn<S, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MapOn")
+            .field("window", &self.window)
+            .field("pulled", &self.pulled)
+            .field("in_flight", &self.in_flight.len())
+            .finish_non_exhaustive()
+    }
+}

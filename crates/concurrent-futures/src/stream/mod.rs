@@ -1,0 +1,10 @@
+//! Streams of results: the adapters for any [`Stream`](futures_core::Stream), and the way to walk
+//! the streams of this crate with `for` in blocking code.
+
+mod blocking;
+mod fed;
+mod map_on;
+
+pub use blocking::Blocking;
+pub use fed::Fed;
+pub use map_on::{MapOn, StreamExt};

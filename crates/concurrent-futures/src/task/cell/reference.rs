@@ -1,0 +1,285 @@
+//! A counted reference to a cell, and what anyone who has one may do.
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::layout::Header;
+use crate::error::{Clock, Rejection, TaskError};
+use crate::id::TaskId;
+use crate::panic;
+use crate::sync::Ordering;
+use crate::task::extras::{Extras, run_callback};
+use crate::task::outcome::{Outcome, TaskInfo};
+use crate::task::owner;
+use crate::task::state::{self, Published, Snapshot, State};
+use crate::time::{Alarm, Deadline, schedule};
+
+/// A counted reference to a cell, without a right to job or result.
+pub(crate) struct CellRef(pub(super) NonNull<Header>);
+
+// SAFETY: what a `CellRef` reaches is atomic, constant, `Send` (job and result, which are dropped or
+// run by whoever wins the right to) or guarded by the contract above.
+unsafe impl Send for CellRef {}
+// SAFETY: as above; no method hands out a reference to job or result.
+unsafe impl Sync for CellRef {}
+
+impl CellRef {
+    pub(super) fn header(&self) -> &Header {
+        // SAFETY: the counted reference keeps the cell alive.
+        unsafe { self.0.as_ref() }
+    }
+
+    pub(super) fn state(&self) -> &State {
+        &self.header().state
+    }
+
+    pub(in crate::task) fn snapshot(&self) -> Snapshot {
+        self.state().load()
+    }
+
+    pub(crate) fn id(&self) -> TaskId {
+        self.header().id
+    }
+
+    pub(crate) fn queued_at(&self) -> u64 {
+        self.header().queued_at
+    }
+
+    pub(crate) fn is_queued(&self) -> bool {
+        self.snapshot().is_queued()
+    }
+
+    pub(crate) fn extras(&self) -> Option<&Extras> {
+        // Acquire: pairs with the release by which the box was put there.
+        let extras = self.header().extras.load(Ordering::Acquire);
+        // SAFETY: once there, the box stays until the cell is freed.
+        unsafe { extras.as_ref() }
+    }
+
+    fn extras_or_new(&self) -> &Extras {
+        if let Some(extras) = self.extras() {
+            return extras;
+        }
+        let fresh = Box::into_raw(Box::default());
+        // Release: publishes the content of the box. Acquire: reads that of another's.
+        match self.header().extras.compare_exchange(
+            std::ptr::null_mut(),
+            fresh,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        ) {
+            // SAFETY: it is there now, and stays until the cell is freed.
+            Ok(_) => unsafe { &*fresh },
+            Err(other) => {
+                // SAFETY: `fresh` came from a box and went nowhere.
+                drop(unsafe { Box::from_raw(fresh) });
+                // SAFETY: it is there, and stays until the cell is freed.
+                unsafe { &*other }
+            }
+        }
+    }
+
+    pub(crate) fn info(&self) -> TaskInfo<'_> {
+        let name = self.extras().and_then(|extras| extras.name.as_deref());
+        TaskInfo::new(self.id(), name)
+    }
+
+    pub(super) fn name_error(&self, error: TaskError) -> TaskError {
+        match self.extras().and_then(|extras| extras.name.clone()) {
+            Some(name) => error.of_task(Some(name)),
+            None => error,
+        }
+    }
+
+    pub(super) fn stop_clock(&self, clock: Clock) {
+        if let Some(extras) = self.extras() {
+            extras.set_timer(clock, None);
+        }
+    }
+
+    /// Asks the body to stop: sets the flag, and cancels the token if somebody has one.
+    pub(in crate::task) fn request_stop(&self) {
+        if self.state().set(state::STOP).has(state::TOKEN)
+            && let Some(extras) = self.extras()
+            && let Err(panic) = panic::guard(|| extras.token().cancel())
+        {
+            tracing::error!(panic.message, panic.location, "a waker panicked");
+        }
+    }
+
+    pub(in crate::task) fn is_stop_requested(&self) -> bool {
+        self.snapshot().has(state::STOP)
+    }
+
+    pub(in crate::task) fn token(&self) -> CancellationToken {
+        let token = self.extras_or_new().token();
+        if self.state().set(state::TOKEN).has(state::STOP) {
+            token.cancel();
+        }
+        token.clone()
+    }
+
+    pub(in crate::task) fn on_done(&self, callback: Box<dyn FnOnce(TaskId, Outcome) + Send>) {
+        if let Some(outcome) = self.snapshot().outcome() {
+            run_callback(callback, self.info(), outcome);
+            return;
+        }
+        let extras = self.extras_or_new();
+        extras.add_callback(callback);
+        if self.state().set(state::CALLBACKS).is_done() {
+            let outcome = self.snapshot().outcome();
+            extras.run_callbacks(self.id(), outcome.expect("the task is done"));
+        }
+    }
+
+    /// Makes a task that waits in a queue final. False if it has started, or is final already.
+    pub(crate) fn finish_queued(&self, error: impl FnOnce() -> TaskError) -> bool {
+        if !self.state().claim_queued() {
+            return false;
+        }
+        // SAFETY: the claim of a queued task gives the right to its job.
+        unsafe { (self.header().vtable.discard_job)(self.0) };
+        self.stop_clock(Clock::Queue);
+        let error = self.name_error(error());
+        let outcome = Outcome::of_error(&error);
+        if let Some(owner) = owner::find(self.header().owner) {
+            owner.left_queue(self.info(), outcome);
+        }
+        self.publish_error(error, outcome);
+        true
+    }
+
+    /// Makes a task that no queue has taken final, without telling its owner.
+    pub(crate) fn refuse(&self, error: TaskError) {
+        if self.state().claim_queued() {
+            // SAFETY: the claim of a queued task gives the right to its job.
+            unsafe { (self.header().vtable.discard_job)(self.0) };
+            let error = self.name_error(error);
+            let outcome = Outcome::of_error(&error);
+            self.publish_error(error, outcome);
+        }
+    }
+
+    /// Makes a running task final while its body goes on, and asks the body to stop.
+    fn finish_running(&self, error: impl FnOnce() -> TaskError) -> bool {
+        if !self.state().claim_running() {
+            return false;
+        }
+        self.request_stop();
+        let error = self.name_error(error());
+        let outcome = Outcome::of_error(&error);
+        if let Some(owner) = owner::find(self.header().owner) {
+            owner.overtaken(self.info(), outcome);
+        }
+        self.publish_error(error, outcome);
+        true
+    }
+
+    /// Starts the clock of the queue for a task that lies in one, if it has such a limit.
+    pub(crate) fn start_queue_clock(&self) {
+        if let Some(limit) = self.extras().and_then(|extras| extras.queue_timeout)
+            && let Err(error) = self.start_clock(Clock::Queue, limit)
+        {
+            self.finish_queued(|| TaskError::rejected(Rejection::Broken).caused_by(error));
+        }
+    }
+
+    /// The caller has claimed the task, and the stage is empty.
+    fn publish_error(&self, error: TaskError, outcome: Outcome) {
+        // SAFETY: as said above, which is why this method is private to the claims.
+        unsafe { (self.header().vtable.put_error)(self.0, error) };
+        self.clone().publish(outcome);
+    }
+
+    /// Gives the result, which is in the stage, to who may have it. Consumes the reference.
+    pub(super) fn publish(self, outcome: Outcome) {
+        match self.state().publish(outcome) {
+            // The reference went with the change of the state.
+            Published::Quietly => std::mem::forget(self),
+            Published::Observed(before) => self.tell(before, outcome),
+        }
+    }
+
+    #[cold]
+    fn tell(&self, before: Snapshot, outcome: Outcome) {
+        if before.has(state::CALLBACKS)
+            && let Some(extras) = self.extras()
+        {
+            extras.run_callbacks(self.id(), outcome);
+        }
+        if before.has(state::WAITER) {
+            // SAFETY: `WAITER` was set when the task became final, so the filled slot is ours.
+            let waiter = self
+                .header()
+                .waiter
+                .with(|slot| unsafe { (*slot).assume_init_read() });
+            waiter.notify(outcome);
+        }
+        if !before.has(state::INTEREST) {
+            // SAFETY: there was no future any more when the task became final, so the result is
+            // the publisher's, and nobody else looks at it.
+            unsafe { (self.header().vtable.drop_result)(self.0) };
+        }
+    }
+
+    /// Starts the clock of a time limit; when it is over, the task becomes final.
+    ///
+    /// # Errors
+    /// When the system refuses the thread that serves deadlines.
+    pub(super) fn start_clock(&self, clock: Clock, limit: Duration) -> std::io::Result<()> {
+        let Some(at) = Deadline::after(limit).instant() else {
+            return Ok(());
+        };
+        let overdue = Overdue {
+            cell: self.clone(),
+            clock,
+            limit,
+        };
+        let timer = schedule(at, Arc::new(overdue))?;
+        self.extras_or_new().set_timer(clock, Some(timer));
+        // The clock may have lost its meaning before the timer was put where that stops it.
+        let snapshot = self.snapshot();
+        if snapshot.is_done() || (clock == Clock::Queue && !snapshot.is_queued()) {
+            self.stop_clock(clock);
+        }
+        Ok(())
+    }
+}
+
+/// A time limit of a task.
+struct Overdue {
+    cell: CellRef,
+    clock: Clock,
+    limit: Duration,
+}
+
+impl Alarm for Overdue {
+    fn ring(&self) {
+        let error = || TaskError::timed_out(self.clock, Some(self.limit));
+        match self.clock {
+            Clock::Queue => self.cell.finish_queued(error),
+            Clock::Run | Clock::Wait => self.cell.finish_running(error),
+        };
+    }
+}
+
+impl Clone for CellRef {
+    fn clone(&self) -> Self {
+        self.state().add_reference();
+        Self(self.0)
+    }
+}
+
+impl Drop for CellRef {
+    #[inline]
+    fn drop(&mut self) {
+        if self.state().drop_reference() {
+            // SAFETY: it was the last reference.
+            unsafe { (self.header().vtable.free)(self.0) };
+        }
+    }
+}
+

@@ -1,0 +1,406 @@
+//! The future of a task, and a handle that can stop the task but not take its result.
+
+use std::fmt;
+use std::future::Future;
+use std::hash::{Hash, Hasher};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::blocking::block_until;
+use super::cell::{CellRef, ResultRef, Runnable};
+use super::extras::Extras;
+use super::outcome::Outcome;
+use super::shared::SharedTaskFuture;
+use super::state;
+use crate::error::{Clock, TaskError};
+use crate::id::{OwnerId, TaskId};
+use crate::time::Deadline;
+
+/// The result of a task that an executor runs, or that a [`Promise`](super::Promise) will give.
+///
+/// Await it beside any tokio task, or block on it with [`result`](Self::result) in code that is not
+/// async. Every such future resolves: with the value, or with a [`TaskError`] that says why there is
+/// none.
+///
+/// Dropping it lets the task go on unobserved, as in Python and in tokio. Who wants the task to be
+/// stopped then says so with [`cancel_on_drop`](Self::cancel_on_drop) or
+/// [`abort_on_drop`](Self::abort_on_drop).
+///
+/// # Cancel safety
+/// Awaiting `&mut future` is cancel safe: a wait that is given up loses nothing.
+///
+/// # Panics
+/// Asking again for a result that was taken already panics, as with any future.
+///
+/// ```
+/// use concurrent_futures::{Executor, ThreadPoolExecutor};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), concurrent_futures::TaskError> {
+/// let pool = ThreadPoolExecutor::new(2);
+/// let future = pool.submit(u64::pow, (3, 4));
+/// assert_eq!(future.await?, 81);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "dropping the future lets the task go on unobserved: say so with `detach`"]
+pub struct TaskFuture<T>(ResultRef<T>);
+
+/// What [`TaskFuture::abort`] has achieved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AbortOutcome {
+    /// The task had not started, and never will.
+    Cancelled,
+    /// The task runs where it cannot be ended from outside (on a thread, or behind a promise). It
+    /// was asked to stop, which it sees with [`current`](super::current).
+    Requested,
+    /// The task was over already.
+    Finished,
+}
+
+impl<T> TaskFuture<T> {
+    pub(super) fn of(result: ResultRef<T>) -> Self {
+        Self(result)
+    }
+
+    /// The task's id.
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        self.cell().id()
+    }
+
+    /// The task is over, whichever way.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.cell().snapshot().is_done()
+    }
+
+    /// The task has begun and is not over.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.cell().is_running()
+    }
+
+    /// The task was cancelled before it started.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.outcome() == Some(Outcome::Cancelled)
+    }
+
+    /// How the task ended, if it has.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.cell().snapshot().outcome()
+    }
+
+    /// Blocks until the task is over, and gives its result.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ThreadPoolExecutor};
+    ///
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// assert_eq!(pool.submit(u64::pow, (2, 10)).result()?, 1024);
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The error of the task; and [`is_would_block`](TaskError::is_would_block) in async code,
+    /// where blocking would stop the runtime: await the future there. In tokio's `spawn_blocking`
+    /// and `block_in_place` it works.
+    pub fn result(mut self) -> Result<T, TaskError> {
+        match block_until(Deadline::NEVER, |context| self.poll_result(context))? {
+            Some(result) => result,
+            None => unreachable!("there is no deadline"),
+        }
+    }
+
+    /// Blocks like [`result`](Self::result), for at most `limit`. The result is not lost when the
+    /// limit passes: ask again, or await it.
+    ///
+    /// ```
+    /// use concurrent_futures::{Clock, Promise};
+    /// use std::time::Duration;
+    ///
+    /// let (promise, mut future) = Promise::new();
+    /// let error = future.result_timeout(Duration::from_millis(1)).unwrap_err();
+    /// assert_eq!(error.clock(), Some(Clock::Wait));
+    /// promise.fulfil(7).unwrap();
+    /// assert_eq!(future.result_timeout(Duration::ZERO)?, 7);
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`result`](Self::result); and one with the clock [`Wait`](Clock::Wait) when the limit
+    /// passes. A limit of zero asks without blocking.
+    ///
+    /// # Panics
+    /// If the result was taken already.
+    pub fn result_timeout(&mut self, limit: Duration) -> Result<T, TaskError> {
+        match block_until(Deadline::after(limit), |context| self.poll_result(context))? {
+            Some(result) => result,
+            None => Err(TaskError::timed_out(Clock::Wait, Some(limit))),
+        }
+    }
+
+    /// The result, if the task is over. Never blocks.
+    ///
+    /// # Panics
+    /// If the result was taken already.
+    pub fn try_result(&mut self) -> Option<Result<T, TaskError>> {
+        self.0.take()
+    }
+
+    /// Looks at the error of a task that is over, and leaves it there. Never blocks; `None` also
+    /// while the task is not over: see [`wait`](crate::wait) for waiting without taking.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, InlineExecutor};
+    ///
+    /// let mut future = InlineExecutor::new().submit(|| -> u8 { panic!("no luck") }, ());
+    /// assert!(future.error().is_some_and(|error| error.is_panicked()));
+    /// ```
+    pub fn error(&mut self) -> Option<&TaskError> {
+        self.0.error()
+    }
+
+    /// Cancels the task unless it has started. True if the task is cancelled, now or before.
+    ///
+    /// What the task's function has captured, and its arguments, are dropped by this call.
+    pub fn cancel(&self) -> bool {
+        self.cell().cancel()
+    }
+
+    /// Cancels the task if it has not started, and otherwise asks it to stop.
+    ///
+    /// A thread cannot be ended from outside: the task sees the request with
+    /// [`task::current`](super::current) and decides. The future resolves when it ends.
+    pub fn abort(&self) -> AbortOutcome {
+        self.cell().abort()
+    }
+
+    /// Calls `callback` when the task is over, on the thread on which that happens; at once, on
+    /// this thread, if it is over already.
+    ///
+    /// Callbacks run in the order in which they were added, before whoever awaits the future is
+    /// woken. They should be short. A panic in one is logged and stops neither the others nor the
+    /// result.
+    pub fn on_done(&self, callback: impl FnOnce(TaskId, Outcome) + Send + 'static) {
+        self.cell().on_done(Box::new(callback));
+    }
+
+    /// From now on, dropping the future cancels the task unless it has started.
+    pub fn cancel_on_drop(self) -> Self {
+        self.0.set_flags(state::CANCEL_ON_DROP);
+        self
+    }
+
+    /// From now on, dropping the future aborts the task: see [`abort`](Self::abort).
+    pub fn abort_on_drop(self) -> Self {
+        self.0.set_flags(state::ABORT_ON_DROP);
+        self
+    }
+
+    /// Lets the task go on unobserved.
+    pub fn detach(self) {
+        self.0
+            .unset_flags(state::CANCEL_ON_DROP | state::ABORT_ON_DROP);
+    }
+
+    /// A future of the same result that can be cloned, for several who wait.
+    ///
+    /// ```
+    /// use concurrent_futures::Promise;
+    ///
+    /// let (promise, future) = Promise::new();
+    /// let first = future.shared();
+    /// let second = first.clone();
+    /// promise.fulfil(7).unwrap();
+    /// assert_eq!((first.result()?, second.result()?), (7, 7));
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
+    pub fn shared(self) -> SharedTaskFuture<T>
+    where
+        T: Clone + Send + Sync + 'static,
+    {
+        SharedTaskFuture::new(self)
+    }
+
+    /// A handle that can stop the task but not take its result.
+    #[must_use]
+    pub fn handle(&self) -> TaskHandle {
+        TaskHandle(self.cell().clone())
+    }
+
+    pub(crate) fn cell(&self) -> &CellRef {
+        self.0.cell()
+    }
+
+    pub(super) fn result_ref(&mut self) -> &mut ResultRef<T> {
+        &mut self.0
+    }
+
+    fn poll_result(&mut self, context: &mut Context<'_>) -> Poll<Result<T, TaskError>> {
+        if let Some(result) = self.0.take() {
+            return Poll::Ready(result);
+        }
+        if self.0.wake_when_done(context.waker()) {
+            return Poll::Pending;
+        }
+        Poll::Ready(self.0.take().expect("the task is done"))
+    }
+}
+
+impl<T: Send + 'static> TaskFuture<T> {
+    /// A task that runs in this process: the right to run it, and its future.
+    pub(crate) fn local(
+        job: impl FnOnce() -> Result<T, TaskError> + Send + 'static,
+        owner: OwnerId,
+        queued_at: u64,
+        extras: Option<Box<Extras>>,
+    ) -> (Runnable, Self) {
+        let (runnable, result) = Runnable::new(job, owner, queued_at, extras);
+        (runnable, Self(result))
+    }
+
+    /// A future that is done from the start.
+    pub(crate) fn ready(result: Result<T, TaskError>) -> Self {
+        Self(ResultRef::done(result))
+    }
+}
+
+impl<T> Future for TaskFuture<T> {
+    type Output = Result<T, TaskError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_result(context)
+    }
+}
+
+impl<T> Drop for TaskFuture<T> {
+    fn drop(&mut self) {
+        let snapshot = self.cell().snapshot();
+        if !snapshot.is_done() {
+            if snapshot.has(state::ABORT_ON_DROP) {
+                self.abort();
+            } else if snapshot.has(state::CANCEL_ON_DROP) {
+                self.cancel();
+            }
+        }
+    }
+}
+
+impl<T> PartialEq for TaskFuture<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.id() == other.id()
+    }
+}
+
+impl<T> Eq for TaskFuture<T> {}
+
+impl<T> Hash for TaskFuture<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id().hash(state);
+    }
+}
+
+impl<T> fmt::Debug for TaskFuture<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug_task(f, "TaskFuture", self.cell())
+    }
+}
+
+/// A handle that can watch and stop a task but not take its result.
+///
+/// ```
+/// use concurrent_futures::{AbortOutcome, Promise};
+///
+/// let (_promise, future) = Promise::<u32>::new();
+/// let handle = future.handle();
+/// assert_eq!(handle.abort(), AbortOutcome::Cancelled);
+/// assert!(future.result().unwrap_err().is_cancelled());
+/// ```
+#[derive(Clone)]
+pub struct TaskHandle(CellRef);
+
+impl TaskHandle {
+    /// The task's id.
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        self.0.id()
+    }
+
+    /// The task is over, whichever way.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.0.snapshot().is_done()
+    }
+
+    /// The task has begun and is not over.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.0.is_running()
+    }
+
+    /// How the task ended, if it has.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.0.snapshot().outcome()
+    }
+
+    /// As [`TaskFuture::cancel`].
+    pub fn cancel(&self) -> bool {
+        self.0.cancel()
+    }
+
+    /// As [`TaskFuture::abort`].
+    pub fn abort(&self) -> AbortOutcome {
+        self.0.abort()
+    }
+
+    /// As [`TaskFuture::on_done`].
+    pub fn on_done(&self, callback: impl FnOnce(TaskId, Outcome) + Send + 'static) {
+        self.0.on_done(Box::new(callback));
+    }
+}
+
+impl fmt::Debug for TaskHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug_task(f, "TaskHandle", &self.0)
+    }
+}
+
+impl CellRef {
+    fn is_running(&self) -> bool {
+        let snapshot = self.snapshot();
+        !snapshot.is_queued() && !snapshot.is_done()
+    }
+
+    fn cancel(&self) -> bool {
+        self.finish_queued(TaskError::cancelled)
+            || self.snapshot().outcome() == Some(Outcome::Cancelled)
+    }
+
+    fn abort(&self) -> AbortOutcome {
+        if self.finish_queued(TaskError::cancelled) {
+            return AbortOutcome::Cancelled;
+        }
+        if self.snapshot().is_done() {
+            return AbortOutcome::Finished;
+        }
+        self.request_stop();
+        AbortOutcome::Requested
+    }
+}
+
+pub(super) fn debug_task(
+    f: &mut fmt::Formatter<'_>,
+    handle: &str,
+    cell: &CellRef,
+) -> fmt::Result {
+    f.debug_struct(handle)
+        .field("id", &cell.id().get())
+        .field("state", &format_args!("{}", cell.snapshot()))
+        .finish()
+}

@@ -1,0 +1,30 @@
+//! A task and everything that holds on to one: the cell, the future, the promise, waiters.
+
+mod blocking;
+mod cell;
+mod current;
+mod extras;
+mod future;
+#[cfg(all(test, concurrent_futures_loom))]
+mod models;
+mod outcome;
+mod owner;
+mod promise;
+mod shared;
+mod state;
+mod waitable;
+mod waiter;
+
+pub use current::{CurrentTask, current};
+pub use future::{AbortOutcome, TaskFuture, TaskHandle};
+pub use outcome::{Outcome, TaskInfo};
+pub use promise::Promise;
+pub use shared::SharedTaskFuture;
+pub use waitable::Waitable;
+
+pub(crate) use blocking::block_until;
+pub(crate) use cell::{Recorder, Runnable};
+pub(crate) use extras::{Environment, Extras};
+pub(crate) use owner::{Owner, Registration, register};
+pub(crate) use waitable::sealed::Waits;
+pub(crate) use waiter::Sink;

@@ -1,0 +1,55 @@
+//! The pools that want to know when somebody else than their workers makes a task final.
+//!
+//! A task names its owner by number; the number is looked up here, and only on such an event, which
+//! is rare. A pool that is gone is simply not found.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+
+use super::outcome::{Outcome, TaskInfo};
+use crate::id::OwnerId;
+
+/// A pool, as its tasks see it.
+pub(crate) trait Owner: Send + Sync {
+    /// A queued task is about to become final, and no worker will run it.
+    fn left_queue(&self, task: TaskInfo<'_>, outcome: Outcome);
+
+    /// A running task is about to become final although its body goes on.
+    fn overtaken(&self, task: TaskInfo<'_>, outcome: Outcome);
+}
+
+static OWNERS: RwLock<BTreeMap<u32, Weak<dyn Owner>>> = RwLock::new(BTreeMap::new());
+
+/// Keeps an owner findable until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Registration(OwnerId);
+
+/// Makes `owner` findable as `id`.
+pub(crate) fn register(id: OwnerId, owner: Weak<dyn Owner>) -> Registration {
+    OWNERS
+        .write()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(id.get(), owner);
+    Registration(id)
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let owner = OWNERS
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.0.get());
+        drop(owner);
+    }
+}
+
+pub(super) fn find(id: OwnerId) -> Option<Arc<dyn Owner>> {
+    if id == OwnerId::NONE {
+        return None;
+    }
+    OWNERS
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(&id.get())
+        .and_then(Weak::upgrade)
+}

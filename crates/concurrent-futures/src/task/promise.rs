@@ -1,0 +1,164 @@
+//! The other end of a future: whoever has it gives the result, from wherever it comes.
+//!
+//! This is the seam for what runs tasks elsewhere: the result may be handed over as bytes, which
+//! are decoded by who takes the result.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::cell::{Claimable, Stored};
+use super::extras::Extras;
+use super::future::{TaskFuture, debug_task};
+use super::outcome::Outcome;
+use crate::error::{Ran, TaskError};
+use crate::id::TaskId;
+
+/// The promise of a result, which its [`TaskFuture`] waits for.
+///
+/// Fulfilling consumes it, so that it cannot be fulfilled twice. Dropped unfulfilled, it resolves
+/// the future with an [abandoned](TaskError::is_abandoned) error.
+///
+/// ```
+/// use concurrent_futures::Promise;
+///
+/// let (promise, future) = Promise::new();
+/// std::thread::spawn(move || promise.fulfil("from outside"));
+/// assert_eq!(future.result()?, "from outside");
+/// # Ok::<(), concurrent_futures::TaskError>(())
+/// ```
+#[must_use = "dropping a promise resolves its future with an error"]
+pub struct Promise<T: Send + 'static>(Claimable<T>);
+
+impl<T: Send + 'static> Promise<T> {
+    /// A promise and its future.
+    #[expect(clippy::new_ret_no_self, reason = "a promise without its future is of no use")]
+    pub fn new() -> (Self, TaskFuture<T>) {
+        Self::with_extras(None)
+    }
+
+    /// A promise whose task has a name, for logs and errors.
+    pub fn named(name: impl Into<Arc<str>>) -> (Self, TaskFuture<T>) {
+        let mut extras = Box::<Extras>::default();
+        extras.name = Some(name.into());
+        Self::with_extras(Some(extras))
+    }
+
+    fn with_extras(extras: Option<Box<Extras>>) -> (Self, TaskFuture<T>) {
+        let (claimable, result) = Claimable::new(extras);
+        (Self(claimable), TaskFuture::of(result))
+    }
+
+    /// The id that this promise shares with its future.
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        self.0.cell().id()
+    }
+
+    /// Says that the work has begun: from now on the future cannot be cancelled, only
+    /// [asked to stop](TaskFuture::abort). False if it was cancelled before; then there is nothing
+    /// to do any more.
+    pub fn start(&self) -> bool {
+        self.0.start()
+    }
+
+    /// The future was cancelled: nobody will take a result.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cell().snapshot().outcome() == Some(Outcome::Cancelled)
+    }
+
+    /// The future's [`abort`](TaskFuture::abort) was called after the start.
+    #[must_use]
+    pub fn is_stop_requested(&self) -> bool {
+        self.0.cell().is_stop_requested()
+    }
+
+    /// A token that is cancelled by the future's [`abort`](TaskFuture::abort), to be awaited.
+    #[must_use]
+    pub fn token(&self) -> CancellationToken {
+        self.0.cell().token()
+    }
+
+    /// Gives the value.
+    ///
+    /// # Errors
+    /// The value comes back if the future was cancelled.
+    pub fn fulfil(self, value: T) -> Result<(), T> {
+        self.give(Stored::Ready(Ok(value))).map_err(|stored| match stored {
+            Stored::Ready(Ok(value)) => value,
+            _ => unreachable!("what was given comes back"),
+        })
+    }
+
+    /// Resolves the future with an error.
+    ///
+    /// # Errors
+    /// The error comes back if the future was cancelled.
+    pub fn fail(self, error: TaskError) -> Result<(), TaskError> {
+        self.give(Stored::Ready(Err(error))).map_err(|stored| match stored {
+            Stored::Ready(Err(error)) => error,
+            _ => unreachable!("what was given comes back"),
+        })
+    }
+
+    /// Gives the value as bytes. `decode` is called by who takes the result, on their thread; if it
+    /// panics, the result is a [codec](TaskError::is_codec) error.
+    ///
+    /// ```
+    /// use concurrent_futures::{Promise, TaskError};
+    ///
+    /// fn decode(bytes: &[u8]) -> Result<u32, TaskError> {
+    ///     let bytes = bytes.try_into().map_err(|error| TaskError::codec("u32", error))?;
+    ///     Ok(u32::from_le_bytes(bytes))
+    /// }
+    ///
+    /// let (promise, future) = Promise::new();
+    /// promise.fulfil_encoded(vec![1, 1, 0, 0], decode).unwrap();
+    /// assert_eq!(future.result()?, 257);
+    /// # Ok::<(), TaskError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The bytes come back if the future was cancelled.
+    pub fn fulfil_encoded(
+        self,
+        bytes: Vec<u8>,
+        decode: fn(&[u8]) -> Result<T, TaskError>,
+    ) -> Result<(), Vec<u8>> {
+        self.give(Stored::Encoded { bytes, decode })
+            .map_err(|stored| match stored {
+                Stored::Encoded { bytes, .. } => bytes,
+                Stored::Ready(_) => unreachable!("what was given comes back"),
+            })
+    }
+
+    /// Starts, and fails with the clock [`Wait`](crate::Clock::Wait) when `limit` is over.
+    pub(crate) fn expire_after(&self, limit: Duration) {
+        self.0.expire_after(limit);
+    }
+
+    fn give(self, stored: Stored<T>) -> Result<(), Stored<T>> {
+        self.0.fulfil(stored)
+    }
+}
+
+impl<T: Send + 'static> Drop for Promise<T> {
+    fn drop(&mut self) {
+        let snapshot = self.0.cell().snapshot();
+        if !snapshot.is_done() {
+            let ran = if snapshot.is_queued() { Ran::No } else { Ran::Maybe };
+            let abandoned = Stored::Ready(Err(TaskError::abandoned(ran)));
+            // Refused, if a cancellation comes first; then the future has its error already.
+            let _ = self.0.fulfil(abandoned);
+        }
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for Promise<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug_task(f, "Promise", self.0.cell())
+    }
+}

@@ -1,0 +1,95 @@
+//! What [`wait`](crate::wait) and [`as_completed`](crate::as_completed) take: futures, and futures
+//! with something of the caller's own beside them.
+
+use std::sync::Arc;
+
+use super::future::TaskFuture;
+use super::outcome::Outcome;
+use super::shared::SharedTaskFuture;
+use super::waiter::{Sink, Waiter};
+use sealed::Waits;
+
+/// A future of a task, or a pair of a key of your own and such a future.
+///
+/// What is given comes back when its task is done, so a key says which one it was.
+///
+/// This trait is sealed: it is implemented for [`TaskFuture`], `&mut TaskFuture`,
+/// [`SharedTaskFuture`] and pairs `(key, future)` of them.
+pub trait Waitable: Waits {}
+
+impl<W: Waits> Waitable for W {}
+
+pub(crate) mod sealed {
+    //! How the futures are waited for: not for use outside of this crate.
+
+    use super::{Arc, Outcome, Sink};
+
+    /// The part of [`Waitable`](super::Waitable) that is this crate's own.
+    pub trait Waits {
+        /// How the task ended, if it has.
+        fn outcome(&self) -> Option<Outcome>;
+
+        /// Has `sink` told `key` when the task is done. False if it is done, or was when asked
+        /// before.
+        fn report_when_done(&mut self, sink: Arc<dyn Sink>, key: u32) -> bool;
+
+        /// Takes back what was asked for.
+        fn forget_waiter(&mut self);
+    }
+}
+
+impl<T> Waits for TaskFuture<T> {
+    fn outcome(&self) -> Option<Outcome> {
+        Self::outcome(self)
+    }
+
+    fn report_when_done(&mut self, sink: Arc<dyn Sink>, key: u32) -> bool {
+        self.result_ref().report_when_done(sink, key)
+    }
+
+    fn forget_waiter(&mut self) {
+        self.result_ref().forget_waiter();
+    }
+}
+
+impl<T> Waits for SharedTaskFuture<T> {
+    fn outcome(&self) -> Option<Outcome> {
+        Self::outcome(self)
+    }
+
+    fn report_when_done(&mut self, sink: Arc<dyn Sink>, key: u32) -> bool {
+        self.tell_when_done(Waiter::Sink(sink, key))
+    }
+
+    fn forget_waiter(&mut self) {
+        Self::forget_waiter(self);
+    }
+}
+
+impl<W: Waits> Waits for &mut W {
+    fn outcome(&self) -> Option<Outcome> {
+        W::outcome(self)
+    }
+
+    fn report_when_done(&mut self, sink: Arc<dyn Sink>, key: u32) -> bool {
+        W::report_when_done(self, sink, key)
+    }
+
+    fn forget_waiter(&mut self) {
+        W::forget_waiter(self);
+    }
+}
+
+impl<K, W: Waits> Waits for (K, W) {
+    fn outcome(&self) -> Option<Outcome> {
+        self.1.outcome()
+    }
+
+    fn report_when_done(&mut self, sink: Arc<dyn Sink>, key: u32) -> bool {
+        self.1.report_when_done(sink, key)
+    }
+
+    fn forget_waiter(&mut self) {
+        self.1.forget_waiter();
+    }
+}

@@ -1,0 +1,215 @@
+//! The options of a thread pool.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::cpus;
+use super::pool::ThreadPoolExecutor;
+use super::shared::{Initializer, Shared};
+use super::spawner::Spawner;
+use crate::error::BoxError;
+use crate::executor::Observer;
+
+/// As tokio's for its blocking threads.
+const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// Options of a [`ThreadPoolExecutor`]: made by [`ThreadPoolExecutor::builder`].
+///
+/// ```
+/// use concurrent_futures::{Executor, ThreadPoolExecutor};
+/// use std::time::Duration;
+///
+/// let pool = ThreadPoolExecutor::builder()
+///     .max_workers(2)
+///     .thread_name_prefix("resize")
+///     .initializer(|| println!("a worker begins"))
+///     .keep_alive(Duration::from_secs(1))
+///     .build()?;
+/// let name = pool.spawn(|| std::thread::current().name().unwrap().to_owned());
+/// assert_eq!(name.result()?, "resize-0");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub struct ThreadPoolBuilder {
+    max_workers: Option<usize>,
+    thread_name_prefix: Option<String>,
+    stack_size: Option<usize>,
+    keep_alive: Option<Duration>,
+    initializer: Option<Initializer>,
+    observer: Option<Arc<dyn Observer>>,
+    runtime: Option<Handle>,
+}
+
+impl ThreadPoolBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            max_workers: None,
+            thread_name_prefix: None,
+            stack_size: None,
+            keep_alive: None,
+            initializer: None,
+            observer: None,
+            runtime: None,
+        }
+    }
+
+    /// How many tasks may run at the same time, at least 1. Threads are started on demand.
+    ///
+    /// By default the number of usable CPUs plus 4, at most 32, as in Python: the process's CPU
+    /// affinity and the CPU quota of its control groups are respected, a fractional quota rounded
+    /// up.
+    pub fn max_workers(mut self, workers: usize) -> Self {
+        self.max_workers = Some(workers);
+        self
+    }
+
+    /// The threads' names are this, a hyphen, and a number that counts the threads of the pool. By
+    /// default `pool-N` with a number for each pool.
+    pub fn thread_name_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.thread_name_prefix = Some(prefix.into());
+        self
+    }
+
+    /// The stack size of the threads, in bytes.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// How long a thread without work is kept: 10 seconds by default.
+    pub fn keep_alive(mut self, time: Duration) -> Self {
+        self.keep_alive = Some(time);
+        self
+    }
+
+    /// Runs once in each worker thread before its first task. If it panics or returns an error, the
+    /// pool is broken: queued and later tasks are rejected, with that error as the cause.
+    pub fn initializer<R: InitializerResult>(
+        mut self,
+        initializer: impl Fn() -> R + Send + Sync + 'static,
+    ) -> Self {
+        self.initializer = Some(Box::new(move || initializer().into_result()));
+        self
+    }
+
+    /// Is told what happens to each task.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Runs the tasks on the blocking threads of this runtime, instead of threads of the pool's
+    /// own. The bound stays the pool's; threads are given back after 50 ms of work, so that others
+    /// get their turn.
+    ///
+    /// The pool depends on the runtime then: when that shuts down, the bodies that run are waited
+    /// for, and what is queued is rejected. It cannot be combined with options of threads: a name,
+    /// an initializer, a stack size or a keep-alive time.
+    pub fn runtime(mut self, handle: Handle) -> Self {
+        self.runtime = Some(handle);
+        self
+    }
+
+    /// Makes the pool. No thread is started before the first task.
+    ///
+    /// # Errors
+    /// For options that cannot be: 0 workers, a thread name with a NUL byte, options of threads
+    /// together with a runtime.
+    pub fn build(self) -> Result<ThreadPoolExecutor, BuildError> {
+        let max_workers = self.max_workers.unwrap_or_else(cpus::default_workers);
+        if max_workers == 0 {
+            return Err(BuildError("max_workers is 0: give at least 1"));
+        }
+        let spawner = match self.runtime {
+            Some(handle) => {
+                if self.thread_name_prefix.is_some()
+                    || self.initializer.is_some()
+                    || self.stack_size.is_some()
+                    || self.keep_alive.is_some()
+                {
+                    return Err(BuildError(
+                        "thread_name_prefix, initializer, stack_size and keep_alive are for \
+                         threads of the pool's own: leave them out, or leave out runtime",
+                    ));
+                }
+                Spawner::Runtime(handle)
+            }
+            None => Spawner::Threads {
+                name_prefix: match self.thread_name_prefix {
+                    Some(prefix) if prefix.contains('\0') => {
+                        return Err(BuildError("thread_name_prefix contains a NUL byte"));
+                    }
+                    Some(prefix) => prefix,
+                    None => default_prefix(),
+                },
+                started: AtomicUsize::new(0),
+                stack_size: self.stack_size,
+                keep_alive: self.keep_alive.unwrap_or(DEFAULT_KEEP_ALIVE),
+            },
+        };
+        let shared = Shared::new(max_workers, spawner, self.observer, self.initializer);
+        Ok(ThreadPoolExecutor::of(shared))
+    }
+}
+
+fn default_prefix() -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    // Relaxed: only the uniqueness of the number matters.
+    format!("pool-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+impl fmt::Debug for ThreadPoolBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadPoolBuilder")
+            .field("max_workers", &self.max_workers)
+            .field("thread_name_prefix", &self.thread_name_prefix)
+            .field("stack_size", &self.stack_size)
+            .field("keep_alive", &self.keep_alive)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an initializer may return: nothing, or a `Result` whose error breaks the pool.
+pub trait InitializerResult {
+    /// The error, if there is one.
+    ///
+    /// # Errors
+    /// The initializer's own.
+    fn into_result(self) -> Result<(), BoxError>;
+}
+
+impl InitializerResult for () {
+    fn into_result(self) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+impl<E: Into<BoxError>> InitializerResult for Result<(), E> {
+    fn into_result(self) -> Result<(), BoxError> {
+        self.map_err(Into::into)
+    }
+}
+
+/// Why a pool could not be made from its options.
+///
+/// ```
+/// use concurrent_futures::ThreadPoolExecutor;
+///
+/// let error = ThreadPoolExecutor::builder().max_workers(0).build().unwrap_err();
+/// assert_eq!(error.to_string(), "max_workers is 0: give at least 1");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildError(&'static str);
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl Error for BuildError {}

@@ -1,0 +1,16 @@
+//! The thread pool: a queue, and leases on threads that work it off.
+
+mod builder;
+mod cpus;
+mod entry;
+mod lease;
+#[cfg(all(test, concurrent_futures_loom))]
+mod models;
+mod pool;
+mod queue;
+mod shared;
+mod slot;
+mod spawner;
+
+pub use builder::{BuildError, InitializerResult, ThreadPoolBuilder};
+pub use pool::ThreadPoolExecutor;

@@ -1,0 +1,157 @@
+//! The thread pool as its users have it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::builder::ThreadPoolBuilder;
+use super::shared::Shared;
+use crate::error::TaskError;
+use crate::executor::{
+    Chunk, Executor, Job, Portable, Shutdown, Stats, TaskOptions, WithOptions, run_chunk,
+};
+use crate::task::TaskFuture;
+
+/// Runs tasks on threads, up to a fixed number at a time, in the order in which they were submitted.
+///
+/// Threads are started on demand and end when they have been without work for a while. The pool
+/// works in a tokio runtime, outside of any, from several, and in a `static`: it depends on none. A
+/// task that was submitted in a runtime finds itself in its context, so that `Handle::current()`
+/// works there.
+///
+/// This is a handle: clones share the pool. Dropping the last one is a shutdown without waiting:
+/// the tasks that were taken still run, and their futures resolve. When `main` returns or the
+/// process exits, running tasks are cut off and queued ones never run: to have them finish, wait
+/// for a [`shutdown`](Executor::shutdown).
+///
+/// ```
+/// use concurrent_futures::{Executor, ThreadPoolExecutor};
+/// use std::sync::LazyLock;
+///
+/// static POOL: LazyLock<ThreadPoolExecutor> = LazyLock::new(|| ThreadPoolExecutor::new(4));
+///
+/// assert_eq!(POOL.submit(u64::pow, (2, 10)).result()?, 1024);
+/// # Ok::<(), concurrent_futures::TaskError>(())
+/// ```
+#[derive(Clone)]
+pub struct ThreadPoolExecutor {
+    handle: Arc<Handle>,
+}
+
+/// The handles together. When the last one goes, nothing can be submitted any more.
+struct Handle(Arc<Shared>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl ThreadPoolExecutor {
+    /// A pool that runs up to `max_workers` tasks at a time.
+    ///
+    /// # Panics
+    /// If `max_workers` is 0. [`builder`](Self::builder) gives an error instead.
+    #[must_use]
+    pub fn new(max_workers: usize) -> Self {
+        match Self::builder().max_workers(max_workers).build() {
+            Ok(pool) => pool,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// A pool with options.
+    pub fn builder() -> ThreadPoolBuilder {
+        ThreadPoolBuilder::new()
+    }
+
+    pub(super) fn of(shared: Arc<Shared>) -> Self {
+        Self {
+            handle: Arc::new(Handle(shared)),
+        }
+    }
+
+    /// Runs a closure, which may capture anything that can be sent, and returns anything that can.
+    ///
+    /// Only threads can do this; [`submit`](Executor::submit) is the portable form.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let text = String::from("captured");
+    /// assert_eq!(pool.spawn(move || text.len()).result()?, 8);
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        body: impl FnOnce() -> T + Send + 'static,
+    ) -> TaskFuture<T> {
+        self.run(move || Ok(body()), &TaskOptions::default())
+    }
+
+    /// The pool's counters at this moment.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.handle.0.stats()
+    }
+
+    fn run<T: Send + 'static>(
+        &self,
+        body: impl FnOnce() -> Result<T, TaskError> + Send + 'static,
+        options: &TaskOptions,
+    ) -> TaskFuture<T> {
+        self.handle.0.submit(body, options)
+    }
+}
+
+impl Executor for ThreadPoolExecutor {
+    fn max_workers(&self) -> usize {
+        self.handle.0.queue.max_leases()
+    }
+
+    fn execute<J: Job>(&self, job: J, options: &TaskOptions) -> TaskFuture<J::Output> {
+        let (function, args) = job.into_parts();
+        self.run(move || J::call(function, args), options)
+    }
+
+    fn execute_fn<A: Portable, T: Portable>(
+        &self,
+        function: fn(A) -> T,
+        argument: A,
+        options: &TaskOptions,
+    ) -> TaskFuture<T> {
+        self.run(move || Ok(function(argument)), options)
+    }
+
+    fn execute_chunk<J: Job>(
+        &self,
+        function: J::Function,
+        items: Vec<J::Args>,
+        options: &TaskOptions,
+    ) -> TaskFuture<Chunk<J::Output>> {
+        self.run(move || Ok(run_chunk::<J>(function, items)), options)
+    }
+
+    fn shutdown(&self, how: Shutdown) -> TaskFuture<()> {
+        self.handle.0.shutdown(how)
+    }
+}
+
+impl WithOptions<'_, ThreadPoolExecutor> {
+    /// As [`ThreadPoolExecutor::spawn`].
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        body: impl FnOnce() -> T + Send + 'static,
+    ) -> TaskFuture<T> {
+        self.executor.run(move || Ok(body()), &self.options)
+    }
+}
+
+impl fmt::Debug for ThreadPoolExecutor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadPoolExecutor")
+            .field("max_workers", &self.max_workers())
+            .field("spawner", &self.handle.0.spawner)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,321 @@
+//! What the handles of a thread pool and its leases share.
+
+use std::cell::Cell;
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::task::AbortHandle;
+
+use super::entry::Home;
+use super::lease::current_pool;
+use super::queue::{Closed, Pushed, Queue};
+use super::slot::Slot;
+use super::spawner::Spawner;
+use crate::error::{BoxError, Rejection, TaskError};
+use crate::executor::{Observer, Shutdown, Stats, TaskOptions, Times};
+use crate::id::OwnerId;
+use crate::panic;
+use crate::task::{
+    Outcome, Owner, Promise, Registration, Runnable, TaskFuture, TaskInfo, register,
+};
+
+/// What runs in each worker before its first task.
+pub(super) type Initializer = Box<dyn Fn() -> Result<(), BoxError> + Send + Sync>;
+
+/// How many tasks there are for each one whose time in the queue is measured.
+const SAMPLED: u8 = 16;
+
+pub(super) struct Shared {
+    pub(super) id: OwnerId,
+    pub(super) queue: Queue,
+    pub(super) spawner: Spawner,
+    pub(super) slots: Slots,
+    pub(super) home: Home,
+    observer: Option<Arc<dyn Observer>>,
+    initializer: Option<Initializer>,
+    /// From when the times in the queue are counted.
+    epoch: Instant,
+    registration: OnceLock<Registration>,
+    /// A task on a shared runtime, which notices its shutdown.
+    sentinel: OnceLock<AbortHandle>,
+}
+
+pub(super) fn runtime_has_shut_down() -> TaskError {
+    TaskError::rejected(Rejection::Broken).caused_by("the tokio runtime of the pool has shut down")
+}
+
+impl Shared {
+    pub(super) fn new(
+        max_workers: usize,
+        spawner: Spawner,
+        observer: Option<Arc<dyn Observer>>,
+        initializer: Option<Initializer>,
+    ) -> Arc<Self> {
+        let pool = Arc::new(Self {
+            id: OwnerId::next(),
+            queue: Queue::new(max_workers),
+            spawner,
+            slots: Slots::default(),
+            home: Home::default(),
+            observer,
+            initializer,
+            epoch: Instant::now(),
+            registration: OnceLock::new(),
+            sentinel: OnceLock::new(),
+        });
+        let weak = Arc::downgrade(&pool);
+        let registration = register(pool.id, weak);
+        pool.registration.get_or_init(|| registration);
+        if let Spawner::Runtime(handle) = &pool.spawner {
+            let sentinel = Sentinel(Arc::downgrade(&pool));
+            let task = handle.spawn(async move {
+                let _sentinel = sentinel;
+                std::future::pending::<()>().await;
+            });
+            pool.sentinel.get_or_init(|| task.abort_handle());
+        }
+        pool
+    }
+
+    #[inline]
+    pub(super) fn submit<T: Send + 'static>(
+        self: &Arc<Self>,
+        body: impl FnOnce() -> Result<T, TaskError> + Send + 'static,
+        options: &TaskOptions,
+    ) -> TaskFuture<T> {
+        let mut extras = options.extras();
+        self.home.note(&mut extras);
+        let is_rare = extras.is_some();
+        let (task, future) = TaskFuture::local(body, self.id, self.queued_at(), extras);
+        match self.queue.push(task) {
+            Pushed::Queued => {}
+            Pushed::NeedsLease => self.start_lease(),
+            Pushed::Refused(task, why) => {
+                refuse(&task, why);
+                return future;
+            }
+        }
+        if is_rare {
+            future.cell().start_queue_clock();
+        }
+        self.observe(|observer| observer.queued(future.cell().info()));
+        future
+    }
+
+    /// Nanoseconds since the epoch, or 0 if the time in the queue is not to be measured.
+    #[inline]
+    fn queued_at(&self) -> u64 {
+        thread_local! {
+            static TICK: Cell<u8> = const { Cell::new(0) };
+        }
+        let is_sampled = self.observer.is_some()
+            || TICK
+                .try_with(|tick| {
+                    let now = tick.get();
+                    tick.set((now + 1) % SAMPLED);
+                    now == 0
+                })
+                .unwrap_or(false);
+        if is_sampled {
+            u64::try_from(self.epoch.elapsed().as_nanos()).map_or(1, |nanos| nanos.max(1))
+        } else {
+            0
+        }
+    }
+
+    pub(super) fn since_queued(&self, queued_at: u64, now: Instant) -> Duration {
+        now.saturating_duration_since(self.epoch)
+            .saturating_sub(Duration::from_nanos(queued_at))
+    }
+
+    #[cold]
+    pub(super) fn start_lease(self: &Arc<Self>) {
+        if let Err(error) = self.spawner.spawn(self) {
+            tracing::warn!(%error, "no thread for a worker");
+            self.lease_failed(&TaskError::rejected(Rejection::Broken).caused_by(error));
+        }
+    }
+
+    /// Gives a lease's place back. If it was the last, nobody can run what is queued.
+    pub(super) fn lease_failed(&self, why: &TaskError) {
+        reject_all(self.queue.lease_failed(), why);
+    }
+
+    /// Takes nothing any more, and rejects what is queued.
+    pub(super) fn break_down(&self, why: &TaskError) {
+        reject_all(self.queue.break_down(why), why);
+    }
+
+    pub(super) fn initialize(&self) -> Result<(), TaskError> {
+        let Some(initializer) = &self.initializer else {
+            return Ok(());
+        };
+        let error = match panic::guard(initializer) {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(panic) => TaskError::panicked(panic).of_task(Some("initializer".into())).into(),
+        };
+        tracing::error!(%error, "the initializer failed, and with it the pool");
+        Err(TaskError::rejected(Rejection::Broken).caused_by(error))
+    }
+
+    pub(super) fn shutdown(&self, how: Shutdown) -> TaskFuture<()> {
+        let waits_for_itself = current_pool() == self.id;
+        let (promise, future) = Promise::named("shutdown of the pool");
+        let closer = if how.wait && !waits_for_itself {
+            match how.deadline {
+                Some(limit) => promise.expire_after(limit),
+                // Started, so that it cannot be cancelled.
+                None => assert!(promise.start(), "nobody else has the promise"),
+            }
+            Some(promise)
+        } else {
+            let result = if how.wait {
+                promise.fail(TaskError::deadlock(
+                    "a task waits for the shutdown of the pool that runs it",
+                ))
+            } else {
+                promise.fulfil(()).map_err(|()| TaskError::cancelled())
+            };
+            debug_assert!(result.is_ok(), "nobody else has the promise");
+            None
+        };
+        let (tasks, closed) = self.queue.close(how.cancel_pending, closer);
+        for task in tasks {
+            task.cell().finish_queued(TaskError::cancelled);
+        }
+        closed.tell();
+        future
+    }
+
+    /// Nobody can submit any more.
+    pub(super) fn close(&self) {
+        let (_none, closed) = self.queue.close(false, None);
+        closed.tell();
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let slots = self.slots.all();
+        // In this order: what is finished, what has started, what was submitted. So whatever is
+        // seen in one of them is seen in the next, and no difference is ever negative.
+        let mut finished = self.queue.counts().finished;
+        let mut ended = 0;
+        for slot in &slots {
+            slot.add_finished(&mut finished);
+            ended += slot.ended_count();
+        }
+        let started: u64 = slots.iter().map(|slot| slot.started_count()).sum();
+        let counts = self.queue.counts();
+        let (mut waiting, mut running) = (Times::none(), Times::none());
+        for slot in &slots {
+            slot.add_times(&mut waiting.0, &mut running.0);
+        }
+        Stats {
+            submitted: counts.submitted,
+            taken: started + counts.left,
+            finished,
+            rejected: counts.rejected,
+            occupied: usize::try_from(started - ended).unwrap_or(usize::MAX),
+            workers: self.queue.leases(),
+            max_workers: self.queue.max_leases(),
+            waiting_times: waiting,
+            running_times: running,
+        }
+    }
+
+    #[inline]
+    pub(super) fn observe(&self, tell: impl FnOnce(&dyn Observer)) {
+        if let Some(observer) = &self.observer
+            && let Err(panic) = panic::guard(|| tell(&**observer))
+        {
+            tracing::error!(panic.message, panic.location, "an observer panicked");
+        }
+    }
+}
+
+impl Owner for Shared {
+    fn left_queue(&self, task: TaskInfo<'_>, outcome: Outcome) {
+        self.queue.left_queue(outcome);
+        self.observe(|observer| observer.finished(task, outcome, None));
+    }
+
+    fn overtaken(&self, task: TaskInfo<'_>, outcome: Outcome) {
+        self.queue.overtaken(outcome);
+        self.observe(|observer| observer.finished(task, outcome, None));
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(sentinel) = self.sentinel.get() {
+            sentinel.abort();
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("spawner", &self.spawner)
+            .finish_non_exhaustive()
+    }
+}
+
+fn refuse(task: &Runnable, why: TaskError) {
+    tracing::debug!(task = ?task.cell().info(), %why, "a task was rejected");
+    task.cell().refuse(why);
+}
+
+fn reject_all((tasks, closed): (Vec<Runnable>, Closed), why: &TaskError) {
+    for task in tasks {
+        task.cell().finish_queued(|| why.clone());
+    }
+    closed.tell();
+}
+
+/// Lives in a task on a shared runtime, and is dropped with it when the runtime shuts down.
+struct Sentinel(std::sync::Weak<Shared>);
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        if let Some(pool) = self.0.upgrade() {
+            pool.break_down(&runtime_has_shut_down());
+        }
+    }
+}
+
+/// The counters of all workers that there ever were, and those that are free.
+#[derive(Debug, Default)]
+pub(super) struct Slots(Mutex<SlotLists>);
+
+#[derive(Debug, Default)]
+struct SlotLists {
+    all: Vec<Arc<Slot>>,
+    free: std::collections::BTreeMap<usize, Arc<Slot>>,
+}
+
+impl Slots {
+    fn lock(&self) -> std::sync::MutexGuard<'_, SlotLists> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The free slot with the lowest number, or a new one.
+    pub(super) fn take(&self) -> Arc<Slot> {
+        let mut lists = self.lock();
+        if let Some((_, slot)) = lists.free.pop_first() {
+            return slot;
+        }
+        let slot = Arc::new(Slot::new(lists.all.len()));
+        lists.all.push(Arc::clone(&slot));
+        slot
+    }
+
+    pub(super) fn give_back(&self, slot: Arc<Slot>) {
+        self.lock().free.insert(slot.worker.index(), slot);
+    }
+
+    fn all(&self) -> Vec<Arc<Slot>> {
+        self.lock().all.clone()
+    }
+}

@@ -1,0 +1,284 @@
+//! Waiting for several futures at once.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::error::TaskError;
+use crate::task::{Outcome, Sink, Waitable, Waits, block_until};
+use crate::time::{Deadline, Expiry};
+
+/// Waits for futures: for all of them, unless [`first_completed`](Wait::first_completed) or
+/// [`first_error`](Wait::first_error) says otherwise.
+///
+/// Takes futures, pairs of a key and a future, or `&mut` futures for waiting without giving them
+/// away; gives them back, parted into those that are done and those that are not, each in the order
+/// of the input. Costs one registration a future, whatever the order in which they finish.
+///
+/// ```
+/// use concurrent_futures::{wait, Executor, ThreadPoolExecutor};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), concurrent_futures::TaskError> {
+/// let pool = ThreadPoolExecutor::new(2);
+/// let futures: Vec<_> = (1..=3).map(|n| pool.submit(u64::pow, (n, 2))).collect();
+/// let waited = wait(futures).await;
+/// assert!(waited.pending.is_empty());
+/// for (future, square) in waited.done.into_iter().zip([1, 4, 9]) {
+///     assert_eq!(future.await?, square);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub fn wait<I>(futures: I) -> Wait<I::Item>
+where
+    I: IntoIterator,
+    I::Item: Waitable,
+{
+    Wait {
+        futures: futures.into_iter().collect(),
+        until: Until::AllCompleted,
+        deadline: Deadline::NEVER,
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    AllCompleted,
+    FirstCompleted,
+    FirstError,
+}
+
+/// A wait that has not begun: `.await` it, or call [`blocking_wait`](Self::blocking_wait).
+#[must_use = "nothing is waited for until it is awaited, or `blocking_wait` is called"]
+pub struct Wait<W> {
+    futures: Vec<W>,
+    until: Until,
+    deadline: Deadline,
+}
+
+impl<W: Waitable> Wait<W> {
+    /// Waits until at least one future is done.
+    pub fn first_completed(mut self) -> Self {
+        self.until = Until::FirstCompleted;
+        self
+    }
+
+    /// Waits until a future is done with an error, or all are done. A cancellation is not an error
+    /// here: somebody wanted it.
+    pub fn first_error(mut self) -> Self {
+        self.until = Until::FirstError;
+        self
+    }
+
+    /// Waits no longer than `limit` from now. Those that are not done by then are in
+    /// [`Waited::pending`]; their tasks go on.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.deadline = Deadline::after(limit);
+        self
+    }
+
+    /// Blocks the thread.
+    ///
+    /// ```
+    /// use concurrent_futures::{wait, Promise};
+    /// use std::time::Duration;
+    ///
+    /// let (promise, future) = Promise::new();
+    /// let (_never, other) = Promise::new();
+    /// promise.fulfil(1).unwrap();
+    /// let waited = wait([("first", future), ("second", other)])
+    ///     .first_completed()
+    ///     .timeout(Duration::from_secs(5))
+    ///     .blocking_wait()?;
+    /// assert_eq!(waited.done[0].0, "first");
+    /// assert_eq!(waited.pending[0].0, "second");
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// In async code, where blocking would stop the runtime: await it there. To keep the futures in
+    /// that case, pass them as `&mut`.
+    pub fn blocking_wait(self) -> Result<Waited<W>, TaskError> {
+        let deadline = self.deadline;
+        let mut waiting = Waiting::new(self);
+        block_until(deadline, |context| waiting.poll_until_enough(context))?;
+        Ok(waiting.part())
+    }
+}
+
+impl<W: Waitable> IntoFuture for Wait<W> {
+    type Output = Waited<W>;
+    type IntoFuture = Waiting<W>;
+
+    fn into_future(self) -> Waiting<W> {
+        Waiting::new(self)
+    }
+}
+
+impl<W> fmt::Debug for Wait<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wait")
+            .field("futures", &self.futures.len())
+            .field("until", &self.until)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a [`wait`] gives back, each part in the order of the input.
+#[derive(Debug)]
+pub struct Waited<W> {
+    /// The futures whose tasks are over: awaiting one gives its result at once.
+    pub done: Vec<W>,
+    /// The futures whose tasks are not over.
+    pub pending: Vec<W>,
+}
+
+/// A wait that goes on: what [`Wait`] becomes when it is awaited.
+///
+/// # Cancel safety
+/// Dropping it drops the futures that it was given by value; pass `&mut` futures to keep them.
+#[must_use = "futures do nothing unless polled"]
+pub struct Waiting<W: Waitable> {
+    futures: Vec<W>,
+    expiry: Expiry,
+    countdown: Arc<Countdown>,
+    registered: bool,
+}
+
+/// Counts the futures down, and wakes once, when there is nothing more to wait for.
+struct Countdown {
+    until: Until,
+    left: AtomicUsize,
+    enough: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Countdown {
+    /// One more future is done. True if that is enough.
+    fn count(&self, outcome: Outcome) -> bool {
+        // AcqRel: the last one to count has seen what all before it have done.
+        let last = self.left.fetch_sub(1, Ordering::AcqRel) == 1;
+        last || match self.until {
+            Until::AllCompleted => false,
+            Until::FirstCompleted => true,
+            Until::FirstError => outcome.is_error(),
+        }
+    }
+}
+
+impl Sink for Countdown {
+    fn complete(&self, _key: u32, outcome: Outcome) {
+        if self.count(outcome) {
+            // Release, and before the lock: the one who waits stores its waker under the lock and
+            // then looks at this flag, so that it either sees the flag or is woken.
+            self.enough.store(true, Ordering::Release);
+            let waker = self
+                .waker
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl<W: Waitable> Waiting<W> {
+    fn new(wait: Wait<W>) -> Self {
+        Self {
+            countdown: Arc::new(Countdown {
+                until: wait.until,
+                left: AtomicUsize::new(wait.futures.len()),
+                enough: AtomicBool::new(wait.futures.is_empty()),
+                waker: Mutex::new(None),
+            }),
+            futures: wait.futures,
+            expiry: Expiry::new(wait.deadline),
+            registered: false,
+        }
+    }
+
+    fn register(&mut self) {
+        self.registered = true;
+        for future in &mut self.futures {
+            let sink = Arc::clone(&self.countdown) as Arc<dyn Sink>;
+            if !future.report_when_done(sink, 0) {
+                let outcome = Waits::outcome(future).expect("the task is done");
+                if self.countdown.count(outcome) {
+                    self.countdown.enough.store(true, Ordering::Release);
+                }
+            }
+        }
+    }
+
+    fn poll_until_enough(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.registered {
+            self.register();
+        }
+        let previous = self
+            .countdown
+            .waker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace(context.waker().clone());
+        drop(previous);
+        // Acquire: pairs with the release in `complete`.
+        if self.countdown.enough.load(Ordering::Acquire) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    fn part(&mut self) -> Waited<W> {
+        self.forget_waiters();
+        let (done, pending) = std::mem::take(&mut self.futures)
+            .into_iter()
+            .partition(|future| Waits::outcome(future).is_some());
+        Waited { done, pending }
+    }
+
+    fn forget_waiters(&mut self) {
+        if self.registered {
+            for future in &mut self.futures {
+                future.forget_waiter();
+            }
+        }
+    }
+}
+
+/// The futures lie on the heap and are never pinned.
+impl<W: Waitable> Unpin for Waiting<W> {}
+
+impl<W: Waitable> Future for Waiting<W> {
+    type Output = Waited<W>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Waited<W>> {
+        if self.poll_until_enough(context).is_ready() || self.expiry.poll(context).is_ready() {
+            Poll::Ready(self.part())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+impl<W: Waitable> Drop for Waiting<W> {
+    fn drop(&mut self) {
+        self.forget_waiters();
+    }
+}
+
+impl<W: Waitable> fmt::Debug for Waiting<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting")
+            .field("futures", &self.futures.len())
+            .field("until", &self.countdown.until)
+            .finish_non_exhaustive()
+    }
+}
