@@ -1,9 +1,7 @@
 //! An executor that is chosen at run time.
 
 use crate::error::TaskError;
-use crate::executor::{
-    Chunk, Executor, InlineExecutor, Job, Portable, Shutdown, TaskOptions,
-};
+use crate::executor::{Chunk, Executor, InlineExecutor, Job, Portable, Shutdown, TaskOptions};
 use crate::task::TaskFuture;
 use crate::thread::ThreadPoolExecutor;
 

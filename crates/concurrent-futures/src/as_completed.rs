@@ -296,9 +296,7 @@ impl<W: Waitable> AsCompletedTimeout<W> {
         if self.expired {
             return Poll::Ready(None);
         }
-        self.set
-            .poll_finished(context)
-            .map(|future| future.map(Ok))
+        self.set.poll_finished(context).map(|future| future.map(Ok))
     }
 
     fn poll_finished(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<W, TaskError>>> {
@@ -320,10 +318,7 @@ impl<W: Waitable> AsCompletedTimeout<W> {
 impl<W: Waitable> Stream for AsCompletedTimeout<W> {
     type Item = Result<W, TaskError>;
 
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_finished(context)
     }
 }

@@ -297,7 +297,11 @@ impl TaskError {
     pub fn message(&self) -> Option<Cow<'_, str>> {
         match &self.0.what {
             What::Panicked(panic) => Some(Cow::Borrowed(&panic.message)),
-            What::Failed => self.0.source.as_ref().map(|error| Cow::Owned(error.to_string())),
+            What::Failed => self
+                .0
+                .source
+                .as_ref()
+                .map(|error| Cow::Owned(error.to_string())),
             _ => None,
         }
     }
@@ -332,7 +336,10 @@ impl TaskError {
     /// every executor submits a function that returns a `Result` with `submit`.
     #[must_use]
     pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
-        self.0.source.as_deref().and_then(|error| error.downcast_ref())
+        self.0
+            .source
+            .as_deref()
+            .and_then(|error| error.downcast_ref())
     }
 }
 
@@ -389,7 +396,10 @@ impl fmt::Display for TaskError {
             }
             What::Abandoned => f.write_str("was given up by whoever had promised its result"),
             What::Codec(type_name) => {
-                write!(f, "has a value that cannot be carried (of type `{type_name}`)")
+                write!(
+                    f,
+                    "has a value that cannot be carried (of type `{type_name}`)"
+                )
             }
             What::Deadlock(cycle) => write!(f, "waits for itself: {cycle}"),
             What::Unfinished { .. } | What::WouldBlock => Ok(()),
@@ -440,6 +450,9 @@ mod tests {
     fn the_text_of_the_cause_is_not_repeated() {
         let error = TaskError::failed("no such bucket").at_index(3);
         assert_eq!(error.to_string(), "item 3 failed");
-        assert_eq!(error.source().expect("a cause").to_string(), "no such bucket");
+        assert_eq!(
+            error.source().expect("a cause").to_string(),
+            "no such bucket"
+        );
     }
 }

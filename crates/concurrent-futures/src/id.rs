@@ -56,7 +56,6 @@ impl TaskId {
     pub fn get(self) -> u64 {
         self.0.get()
     }
-
 }
 
 impl fmt::Display for TaskId {

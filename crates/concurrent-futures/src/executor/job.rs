@@ -85,10 +85,7 @@ where
     }
 
     fn call(function: F, args: Args) -> Result<Self::Output, TaskError> {
-        function
-            .call(args)
-            .into_result()
-            .map_err(TaskError::failed)
+        function.call(args).into_result().map_err(TaskError::failed)
     }
 }
 

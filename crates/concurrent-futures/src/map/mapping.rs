@@ -55,7 +55,10 @@ impl<'a, E: Executor> Mapping<'a, E> {
     /// # Panics
     /// If `items` is 0.
     pub fn window(mut self, items: usize) -> Self {
-        assert!(items > 0, "a window of 0 items lets nothing run: give at least 1");
+        assert!(
+            items > 0,
+            "a window of 0 items lets nothing run: give at least 1"
+        );
         self.window = Some(items);
         self
     }
@@ -66,7 +69,10 @@ impl<'a, E: Executor> Mapping<'a, E> {
     /// # Panics
     /// If `items` is 0.
     pub fn chunk_size(mut self, items: usize) -> Self {
-        assert!(items > 0, "a chunk of 0 items does nothing: give at least 1");
+        assert!(
+            items > 0,
+            "a chunk of 0 items does nothing: give at least 1"
+        );
         self.chunk_size = Some(items);
         self
     }
@@ -116,7 +122,11 @@ impl<'a, E: Executor> Mapping<'a, E> {
         self.start(submit, items.into_iter())
     }
 
-    fn start<I: Iterator, T: Send + 'static>(self, submit: SubmitChunk<E, I::Item, T>, items: I) -> Map<E, I, T> {
+    fn start<I: Iterator, T: Send + 'static>(
+        self,
+        submit: SubmitChunk<E, I::Item, T>,
+        items: I,
+    ) -> Map<E, I, T> {
         let chunk = if self.options.has_run_timeout() {
             Some(1)
         } else {

@@ -169,9 +169,9 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
                 debug_assert_eq!(chunk.results.len(), span.len);
                 self.window.measured(span.len, chunk.time);
                 let results = indices.zip(chunk.results);
-                self.ready.extend(results.map(|(index, result)| {
-                    result.map_err(|error| error.at_index(index))
-                }));
+                self.ready.extend(
+                    results.map(|(index, result)| result.map_err(|error| error.at_index(index))),
+                );
             }
             // The chunk as a whole was cancelled, rejected or overdue.
             Err(error) => self
@@ -204,10 +204,7 @@ impl<E, I: Iterator, T> Unpin for Map<E, I, T> {}
 impl<E, I: Iterator, T: Send + 'static> Stream for Map<E, I, T> {
     type Item = Result<T, TaskError>;
 
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_result(context)
     }
 }

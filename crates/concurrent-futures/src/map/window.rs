@@ -62,7 +62,9 @@ impl Window {
             None => 0,
             Some(nanos) => {
                 let items = WORK_AHEAD.as_nanos() / u128::from(nanos.max(1));
-                usize::try_from(items).unwrap_or(MOST).saturating_mul(self.workers)
+                usize::try_from(items)
+                    .unwrap_or(MOST)
+                    .saturating_mul(self.workers)
             }
         };
         let grown = least.saturating_add(self.consumed);

@@ -101,7 +101,10 @@ impl<S: Stream, T> MapOn<S, T> {
     /// # Panics
     /// If `items` is 0.
     pub fn window(mut self, items: usize) -> Self {
-        assert!(items > 0, "a window of 0 items lets nothing run: give at least 1");
+        assert!(
+            items > 0,
+            "a window of 0 items lets nothing run: give at least 1"
+        );
         self.window = items;
         self
     }
@@ -111,7 +114,10 @@ impl<S: Stream, T> MapOn<S, T> {
     /// # Panics
     /// If it was polled before.
     pub fn unordered(mut self) -> Self {
-        assert!(self.pulled == 0, "the order is chosen before the first result");
+        assert!(
+            self.pulled == 0,
+            "the order is chosen before the first result"
+        );
         self.in_flight = InFlight::new(false);
         self
     }

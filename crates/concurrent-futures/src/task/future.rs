@@ -394,11 +394,7 @@ impl CellRef {
     }
 }
 
-pub(super) fn debug_task(
-    f: &mut fmt::Formatter<'_>,
-    handle: &str,
-    cell: &CellRef,
-) -> fmt::Result {
+pub(super) fn debug_task(f: &mut fmt::Formatter<'_>, handle: &str, cell: &CellRef) -> fmt::Result {
     f.debug_struct(handle)
         .field("id", &cell.id().get())
         .field("state", &format_args!("{}", cell.snapshot()))

@@ -34,7 +34,6 @@ pub struct Promise<T: Send + 'static>(Claimable<T>);
 
 impl<T: Send + 'static> Promise<T> {
     /// A promise and its future.
-    #[expect(clippy::new_ret_no_self, reason = "a promise without its future is of no use")]
     pub fn new() -> (Self, TaskFuture<T>) {
         Self::with_extras(None)
     }
@@ -87,10 +86,11 @@ impl<T: Send + 'static> Promise<T> {
     /// # Errors
     /// The value comes back if the future was cancelled.
     pub fn fulfil(self, value: T) -> Result<(), T> {
-        self.give(Stored::Ready(Ok(value))).map_err(|stored| match stored {
-            Stored::Ready(Ok(value)) => value,
-            _ => unreachable!("what was given comes back"),
-        })
+        self.give(Stored::Ready(Ok(value)))
+            .map_err(|stored| match stored {
+                Stored::Ready(Ok(value)) => value,
+                _ => unreachable!("what was given comes back"),
+            })
     }
 
     /// Resolves the future with an error.
@@ -98,10 +98,11 @@ impl<T: Send + 'static> Promise<T> {
     /// # Errors
     /// The error comes back if the future was cancelled.
     pub fn fail(self, error: TaskError) -> Result<(), TaskError> {
-        self.give(Stored::Ready(Err(error))).map_err(|stored| match stored {
-            Stored::Ready(Err(error)) => error,
-            _ => unreachable!("what was given comes back"),
-        })
+        self.give(Stored::Ready(Err(error)))
+            .map_err(|stored| match stored {
+                Stored::Ready(Err(error)) => error,
+                _ => unreachable!("what was given comes back"),
+            })
     }
 
     /// Gives the value as bytes. `decode` is called by who takes the result, on their thread; if it
@@ -149,7 +150,11 @@ impl<T: Send + 'static> Drop for Promise<T> {
     fn drop(&mut self) {
         let snapshot = self.0.cell().snapshot();
         if !snapshot.is_done() {
-            let ran = if snapshot.is_queued() { Ran::No } else { Ran::Maybe };
+            let ran = if snapshot.is_queued() {
+                Ran::No
+            } else {
+                Ran::Maybe
+            };
             let abandoned = Stored::Ready(Err(TaskError::abandoned(ran)));
             // Refused, if a cancellation comes first; then the future has its error already.
             let _ = self.0.fulfil(abandoned);

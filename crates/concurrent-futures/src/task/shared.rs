@@ -105,7 +105,10 @@ impl<T> SharedTaskFuture<T> {
     /// The error, if the task is over and has one.
     #[must_use]
     pub fn error(&self) -> Option<&TaskError> {
-        self.core.result.get().and_then(|result| result.as_ref().err())
+        self.core
+            .result
+            .get()
+            .and_then(|result| result.as_ref().err())
     }
 
     /// As [`TaskFuture::cancel`]: for all clones.

@@ -74,10 +74,6 @@ impl Snapshot {
         self.0 & PHASE == QUEUED
     }
 
-    pub(super) fn is_running(self) -> bool {
-        self.0 & PHASE == RUNNING
-    }
-
     pub(super) fn is_done(self) -> bool {
         self.0 & PHASE == DONE
     }
@@ -107,14 +103,14 @@ impl State {
     /// A queued task with a future and `references` references.
     pub(super) fn queued(references: u64, flags: u64) -> Self {
         Self(AtomicU64::new(
-            QUEUED | INTEREST | flags | references * REFERENCE,
+            QUEUED | INTEREST | flags | (references * REFERENCE),
         ))
     }
 
     /// A task that is done from the start, with its future as the only reference.
     pub(super) fn done(outcome: Outcome) -> Self {
         Self(AtomicU64::new(
-            DONE | INTEREST | (outcome as u64) << OUTCOME_SHIFT | REFERENCE,
+            DONE | INTEREST | ((outcome as u64) << OUTCOME_SHIFT) | REFERENCE,
         ))
     }
 
@@ -135,12 +131,10 @@ impl State {
             let Some(next) = change(current) else {
                 return Err(Snapshot(current));
             };
-            match self.0.compare_exchange_weak(
-                current,
-                next,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
+            match self
+                .0
+                .compare_exchange_weak(current, next, Ordering::AcqRel, Ordering::Acquire)
+            {
                 Ok(_) => return Ok(Snapshot(current)),
                 Err(actual) => current = actual,
             }
@@ -171,10 +165,8 @@ impl State {
     /// QUEUED or RUNNING → COMPLETING, for a promise, which has no job.
     #[must_use]
     pub(super) fn claim_unfinished(&self) -> bool {
-        self.change(|word| {
-            (word & PHASE < COMPLETING).then_some(word & !PHASE | COMPLETING)
-        })
-        .is_ok()
+        self.change(|word| (word & PHASE < COMPLETING).then_some((word & !PHASE) | COMPLETING))
+            .is_ok()
     }
 
     /// COMPLETING (or RUNNING without [`OUTSIDE`]) → DONE, by the one who has filled the stage.
@@ -186,7 +178,7 @@ impl State {
         let before = self
             .change(|word| {
                 debug_assert!(word & PHASE == COMPLETING || word & PHASE == RUNNING);
-                let done = word | DONE | (outcome as u64) << OUTCOME_SHIFT;
+                let done = word | DONE | ((outcome as u64) << OUTCOME_SHIFT);
                 Some(if quiet(word) { done - REFERENCE } else { done })
             })
             .unwrap_or_else(|_| unreachable!("the change is never refused"));

@@ -70,11 +70,7 @@ fn quota(groups: &str, root: &Path) -> Option<usize> {
 
 /// The smallest quota of a group and its parents. In a container the group's path may be that of the
 /// host, and not exist; then the root is the container's own group.
-fn smallest(
-    root: &Path,
-    path: &str,
-    quota: impl Fn(&PathBuf) -> Option<usize>,
-) -> Option<usize> {
+fn smallest(root: &Path, path: &str, quota: impl Fn(&PathBuf) -> Option<usize>) -> Option<usize> {
     let group = root.join(path.trim_start_matches('/'));
     group
         .ancestors()
@@ -89,7 +85,9 @@ fn whole_cpus(quota: &str, period: &str) -> Option<usize> {
     if period == 0 {
         return None;
     }
-    usize::try_from(quota.div_ceil(period)).ok().map(|cpus| cpus.max(1))
+    usize::try_from(quota.div_ceil(period))
+        .ok()
+        .map(|cpus| cpus.max(1))
 }
 
 #[cfg(test)]
@@ -110,7 +108,8 @@ mod tests {
 
     impl Tree {
         fn new(name: &str, files: &[(&str, &str)]) -> Self {
-            let root = std::env::temp_dir().join(format!("cf-cgroup-{name}-{}", std::process::id()));
+            let root =
+                std::env::temp_dir().join(format!("cf-cgroup-{name}-{}", std::process::id()));
             for (path, content) in files {
                 let path = root.join(path);
                 fs::create_dir_all(path.parent().expect("a folder")).expect("made");
@@ -130,7 +129,10 @@ mod tests {
     fn one_and_a_half_cpus_are_two_also_when_a_parent_sets_the_quota() {
         let tree = Tree::new(
             "v2",
-            &[("a/cpu.max", "150000 100000\n"), ("a/b/cpu.max", "max 100000\n")],
+            &[
+                ("a/cpu.max", "150000 100000\n"),
+                ("a/b/cpu.max", "max 100000\n"),
+            ],
         );
         assert_eq!(quota("0::/a/b\n", &tree.0), Some(2));
         assert_eq!(quota("0::/\n", &tree.0), None);

@@ -60,7 +60,8 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if !self.has_run {
-            self.pool.lease_failed(&super::shared::runtime_has_shut_down());
+            self.pool
+                .lease_failed(&super::shared::runtime_has_shut_down());
         }
     }
 }

@@ -195,7 +195,6 @@ impl Queue {
 
     /// A lease could not be had, or was lost. If it was the last, the tasks are handed out, since
     /// nobody can run them.
-    #[must_use]
     pub(super) fn lease_failed(&self) -> (Vec<Runnable>, Closed) {
         let mut state = lock(&self.state);
         let closed = end_lease(&mut state);
@@ -235,8 +234,11 @@ impl Queue {
     }
 
     /// Takes nothing more. Hands out the tasks that are there if `drain`.
-    #[must_use]
-    pub(super) fn close(&self, drain: bool, closer: Option<Promise<()>>) -> (Vec<Runnable>, Closed) {
+    pub(super) fn close(
+        &self,
+        drain: bool,
+        closer: Option<Promise<()>>,
+    ) -> (Vec<Runnable>, Closed) {
         let mut state = lock(&self.state);
         if matches!(state.status, Status::Open) {
             state.status = Status::Closing;
@@ -246,7 +248,6 @@ impl Queue {
     }
 
     /// Takes nothing more, and gives `why` to whoever tries. Hands out the tasks that are there.
-    #[must_use]
     pub(super) fn break_down(&self, why: &TaskError) -> (Vec<Runnable>, Closed) {
         let mut state = lock(&self.state);
         if !matches!(state.status, Status::Broken(_)) {

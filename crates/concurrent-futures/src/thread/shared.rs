@@ -154,7 +154,9 @@ impl Shared {
         let error = match panic::guard(initializer) {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => error,
-            Err(panic) => TaskError::panicked(panic).of_task(Some("initializer".into())).into(),
+            Err(panic) => TaskError::panicked(panic)
+                .of_task(Some("initializer".into()))
+                .into(),
         };
         tracing::error!(%error, "the initializer failed, and with it the pool");
         Err(TaskError::rejected(Rejection::Broken).caused_by(error))

@@ -24,9 +24,8 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn new(worker: usize) -> Self {
-        let histogram = || {
-            AtomicHistogram::new(GROUPING_POWER, MAX_VALUE_POWER).expect("the powers are valid")
-        };
+        let histogram =
+            || AtomicHistogram::new(GROUPING_POWER, MAX_VALUE_POWER).expect("the powers are valid");
         Self {
             worker: WorkerId(worker),
             started: AtomicU64::new(0),

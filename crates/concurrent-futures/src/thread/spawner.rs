@@ -54,7 +54,8 @@ impl Spawner {
             } => {
                 // Relaxed: only the uniqueness of the number matters.
                 let number = started.fetch_add(1, Ordering::Relaxed);
-                let mut builder = std::thread::Builder::new().name(format!("{name_prefix}-{number}"));
+                let mut builder =
+                    std::thread::Builder::new().name(format!("{name_prefix}-{number}"));
                 if let Some(bytes) = stack_size {
                     builder = builder.stack_size(*bytes);
                 }

@@ -20,7 +20,11 @@ struct WakeAlarm(Mutex<Waker>);
 
 impl Alarm for WakeAlarm {
     fn ring(&self) {
-        let waker = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let waker = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         waker.wake();
     }
 }

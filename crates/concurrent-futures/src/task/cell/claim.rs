@@ -72,4 +72,3 @@ impl<T: Send + 'static> Claimable<T> {
         Ok(())
     }
 }
-

@@ -36,4 +36,3 @@ pub(in crate::task) fn current() -> Option<CellRef> {
         CellRef(header)
     })
 }
-

@@ -91,4 +91,3 @@ impl<T: Send + 'static> Kind for Outside<T> {
         }
     }
 }
-

@@ -88,21 +88,21 @@ impl<K: Kind> Cell<K> {
 
     /// # Safety
     /// `header` is that of a live `Cell<K>`, and the caller has the right to the stage.
-    pub(super) unsafe fn with_stage<R>(header: NonNull<Header>, f: impl FnOnce(*mut Stage<K>) -> R) -> R {
+    pub(super) unsafe fn with_stage<R>(
+        header: NonNull<Header>,
+        f: impl FnOnce(*mut Stage<K>) -> R,
+    ) -> R {
         // SAFETY: the cell begins with its header (`repr(C)`) and was allocated as a whole, and the
         // pointer was made from the whole cell; the caller vouches for the type and for the right.
-        unsafe { header.cast::<Self>().as_ref() }
-            .stage
-            .with_mut(f)
+        unsafe { header.cast::<Self>().as_ref() }.stage.with_mut(f)
     }
 
     /// # Safety
     /// The caller has won `start`, and holds a reference that this call takes over.
     unsafe fn run(header: NonNull<Header>, recorder: &mut dyn Recorder) {
         // SAFETY: the one who won `start` owns the job, which is read once, here.
-        let job = unsafe {
-            Self::with_stage(header, |stage| ManuallyDrop::take(&mut (*stage).job))
-        };
+        let job =
+            unsafe { Self::with_stage(header, |stage| ManuallyDrop::take(&mut (*stage).job)) };
         let cell = CellRef(header);
         let result = {
             let _current = CurrentCell::enter(header);
@@ -139,9 +139,8 @@ impl<K: Kind> Cell<K> {
     /// The caller has claimed the task out of the queue.
     unsafe fn discard_job(header: NonNull<Header>) {
         // SAFETY: the one who claimed a queued task owns its job, which is read once, here.
-        let job = unsafe {
-            Self::with_stage(header, |stage| ManuallyDrop::take(&mut (*stage).job))
-        };
+        let job =
+            unsafe { Self::with_stage(header, |stage| ManuallyDrop::take(&mut (*stage).job)) };
         guarded_drop(job);
     }
 
@@ -160,9 +159,8 @@ impl<K: Kind> Cell<K> {
     /// The task is done, the result is there, and the caller is the one it belongs to.
     unsafe fn drop_result(header: NonNull<Header>) {
         // SAFETY: as the caller vouches; the result is not touched again.
-        let result = unsafe {
-            Self::with_stage(header, |stage| ManuallyDrop::take(&mut (*stage).result))
-        };
+        let result =
+            unsafe { Self::with_stage(header, |stage| ManuallyDrop::take(&mut (*stage).result)) };
         guarded_drop(result);
     }
 
@@ -170,9 +168,8 @@ impl<K: Kind> Cell<K> {
     /// As [`Self::drop_result`]; `place` is good for a `Result<K::Output, TaskError>`.
     unsafe fn take(header: NonNull<Header>, place: NonNull<()>) {
         // SAFETY: as the caller vouches; the result is not touched again.
-        let stored = unsafe {
-            Self::with_stage(header, |stage| ManuallyDrop::take(&mut (*stage).result))
-        };
+        let stored =
+            unsafe { Self::with_stage(header, |stage| ManuallyDrop::take(&mut (*stage).result)) };
         // SAFETY: the caller vouches for the place and its type.
         unsafe { place.cast().write(K::open(stored)) };
     }
@@ -204,4 +201,3 @@ impl<K: Kind> Cell<K> {
         }
     }
 }
-

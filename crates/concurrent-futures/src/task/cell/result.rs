@@ -59,7 +59,10 @@ impl<T> ResultRef<T> {
         let taken = header
             .taken
             .with_mut(|taken| unsafe { std::mem::replace(&mut *taken, true) });
-        assert!(!taken, "a TaskFuture was asked again after it had given its result");
+        assert!(
+            !taken,
+            "a TaskFuture was asked again after it had given its result"
+        );
         let mut place = MaybeUninit::<Result<T, TaskError>>::uninit();
         // SAFETY: the task is done and the result not taken, so it is there and ours; the cell was
         // made together with this handle, for the same `T`.
@@ -181,4 +184,3 @@ impl<T> Drop for ResultRef<T> {
         }
     }
 }
-

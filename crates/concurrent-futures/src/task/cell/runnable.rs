@@ -62,7 +62,6 @@ impl Runnable {
             None
         }
     }
-
 }
 
 impl Drop for Runnable {
@@ -104,4 +103,3 @@ impl Started {
         }
     }
 }
-
