@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -342,6 +343,10 @@ impl TaskError {
             .and_then(|error| error.downcast_ref())
     }
 }
+
+// An error is only read, and its source was made before it could be seen.
+impl UnwindSafe for TaskError {}
+impl RefUnwindSafe for TaskError {}
 
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

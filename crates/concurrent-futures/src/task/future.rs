@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::hash::{Hash, Hasher};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -290,6 +291,12 @@ impl<T> Drop for TaskFuture<T> {
         }
     }
 }
+
+// A panic can leave nothing half done: whatever a future does is one step of its cell.
+impl<T> UnwindSafe for TaskFuture<T> {}
+impl<T> RefUnwindSafe for TaskFuture<T> {}
+impl UnwindSafe for TaskHandle {}
+impl RefUnwindSafe for TaskHandle {}
 
 impl<T> PartialEq for TaskFuture<T> {
     fn eq(&self, other: &Self) -> bool {

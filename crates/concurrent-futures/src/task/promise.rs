@@ -4,6 +4,7 @@
 //! are decoded by who takes the result.
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -161,6 +162,10 @@ impl<T: Send + 'static> Drop for Promise<T> {
         }
     }
 }
+
+// A panic can leave nothing half done: whatever a promise does is one step of its cell.
+impl<T: Send + 'static> UnwindSafe for Promise<T> {}
+impl<T: Send + 'static> RefUnwindSafe for Promise<T> {}
 
 impl<T: Send + 'static> fmt::Debug for Promise<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,7 @@
 //! The thread pool as its users have it.
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use super::builder::ThreadPoolBuilder;
@@ -146,6 +147,10 @@ impl WithOptions<'_, ThreadPoolExecutor> {
         self.executor.run(move || Ok(body()), &self.options)
     }
 }
+
+// No foreign code runs while the pool's own state is changed.
+impl UnwindSafe for ThreadPoolExecutor {}
+impl RefUnwindSafe for ThreadPoolExecutor {}
 
 impl fmt::Debug for ThreadPoolExecutor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

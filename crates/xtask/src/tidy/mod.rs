@@ -1,0 +1,9 @@
+//! `cargo xtask tidy`: the architecture of the library, checked.
+
+mod check;
+mod layers;
+mod scan;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use check::run;

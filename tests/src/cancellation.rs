@@ -1,0 +1,237 @@
+//! Stopping: what has not started never runs, and what runs can see that it should end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use concurrent_futures::{
+    AbortOutcome, Clock, Executor, Ran, TaskOptions, ThreadPoolExecutor, task,
+};
+
+use crate::harness::{Gate, busy_pool, eventually, tests};
+
+tests! {
+    fn a_cancelled_task_behind_a_long_one_never_runs() {
+        let (pool, gate) = busy_pool();
+        let ran = Arc::new(AtomicBool::new(false));
+        let inside = Arc::clone(&ran);
+        let future = pool.spawn(move || inside.store(true, Ordering::SeqCst));
+        assert!(future.cancel());
+        let error = future.result().unwrap_err();
+        assert_eq!((error.is_cancelled(), error.ran()), (true, Ran::No));
+        gate.open();
+        pool.submit(|| (), ()).result().unwrap();
+        assert!(!ran.load(Ordering::SeqCst));
+        assert_eq!(Arc::strong_count(&ran), 1);
+    }
+
+    fn cancelling_drops_the_closure_at_once() {
+        let (pool, gate) = busy_pool();
+        let captured = Arc::new(());
+        let weak = Arc::downgrade(&captured);
+        let future = pool.spawn(move || drop(captured));
+        assert!(future.cancel());
+        assert!(weak.upgrade().is_none());
+        gate.open();
+    }
+
+    fn the_answers_of_cancel_are_stable() {
+        let (pool, gate) = busy_pool();
+        let future = pool.submit(|| 1, ());
+        let handle = future.handle();
+        assert!(future.cancel() && future.cancel() && handle.cancel());
+        assert_eq!(handle.abort(), AbortOutcome::Finished);
+
+        let from_callback = pool.submit(|| 2, ());
+        let (sender, receiver) = mpsc::channel();
+        let own = from_callback.handle();
+        from_callback.on_done(move |_, _| sender.send(own.cancel()).unwrap());
+        gate.open();
+        assert!(!receiver.recv().unwrap(), "it is done when its callback runs");
+        let from_task = from_callback.handle();
+        assert!(!pool.spawn(move || from_task.cancel()).result().unwrap());
+        assert_eq!(from_callback.result().unwrap(), 2);
+    }
+
+    fn a_million_cancelled_tasks_leave_no_memory_behind_a_blocked_worker() {
+        let (pool, gate) = busy_pool();
+        let captured = Arc::new(());
+        let mut last = None;
+        for _ in 0..1_000_000 {
+            let captured = Arc::clone(&captured);
+            let future = pool.spawn(move || drop(captured));
+            assert!(future.cancel());
+            last = Some(future);
+        }
+        assert_eq!(Arc::strong_count(&captured), 1);
+        assert!(last.unwrap().is_cancelled());
+        let stats = pool.stats();
+        assert_eq!((stats.queued(), stats.submitted()), (0, 1_000_001));
+        gate.open();
+    }
+
+    fn a_running_task_sees_that_it_was_asked_to_stop() {
+        let pool = ThreadPoolExecutor::new(1);
+        let future = pool.spawn(|| {
+            let task = task::current().unwrap();
+            while !task.is_stop_requested() {
+                std::thread::yield_now();
+            }
+            task.token().is_cancelled()
+        });
+        eventually("the task runs", || future.is_running());
+        assert_eq!(future.abort(), AbortOutcome::Requested);
+        assert!(future.result().unwrap(), "the token tells the same");
+    }
+
+    fn the_request_to_stop_can_be_awaited() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let pool = ThreadPoolExecutor::new(1);
+            let future = pool.spawn(|| {
+                let token = task::current().unwrap().token();
+                tokio::runtime::Handle::current().block_on(token.cancelled());
+                "stopped"
+            });
+            let handle = future.handle();
+            tokio::task::spawn_blocking(move || eventually("it runs", || handle.is_running()))
+                .await
+                .unwrap();
+            future.abort();
+            assert_eq!(future.await.unwrap(), "stopped");
+        });
+    }
+
+    fn a_task_knows_its_id_and_its_name() {
+        let pool = ThreadPoolExecutor::new(1);
+        assert!(task::current().is_none());
+        let named = pool.with(TaskOptions::new().name("named"));
+        let future = named.spawn(|| {
+            let task = task::current().unwrap();
+            (task.id(), task.name().map(str::to_owned))
+        });
+        let id = future.id();
+        assert_eq!(future.result().unwrap(), (id, Some("named".to_owned())));
+    }
+
+    fn a_task_that_does_not_look_keeps_its_worker_until_it_ends() {
+        let pool = ThreadPoolExecutor::new(1);
+        let gate = Gate::default();
+        let inside = gate.clone();
+        let stubborn = pool.spawn(move || inside.pass());
+        gate.wait_for(1);
+        assert_eq!(stubborn.abort(), AbortOutcome::Requested);
+        let next = pool.submit(|| 1, ());
+        assert_eq!((pool.stats().occupied(), pool.stats().workers()), (1, 1));
+        assert!(!next.is_running() && !next.is_done());
+        gate.open();
+        stubborn.result().unwrap();
+        assert_eq!(next.result().unwrap(), 1);
+    }
+
+    fn a_run_timeout_resolves_on_time_and_the_worker_stays_taken() {
+        let pool = ThreadPoolExecutor::new(2);
+        let gate = Gate::default();
+        let inside = gate.clone();
+        let limited = pool.with(TaskOptions::new().run_timeout(Duration::from_millis(20)));
+        let (sender, receiver) = mpsc::channel();
+        let overdue = limited.spawn(move || {
+            inside.pass();
+            sender.send(task::current().unwrap().is_stop_requested()).unwrap();
+        });
+        let error = overdue.result().unwrap_err();
+        assert_eq!((error.clock(), error.ran()), (Some(Clock::Run), Ran::Maybe));
+        assert!(error.to_string().ends_with("may still be running"), "{error}");
+        let stats = pool.stats();
+        assert_eq!((stats.running(), stats.occupied()), (0, 1));
+        // The other worker and its tasks go on.
+        for n in 0..10_u64 {
+            assert_eq!(pool.submit(|n: u64| n, n).result().unwrap(), n);
+        }
+        gate.open();
+        assert!(receiver.recv().unwrap(), "the body was asked to stop");
+        eventually("the worker is free", || pool.stats().occupied() == 0);
+        let stats = pool.stats();
+        assert_eq!((stats.submitted(), stats.finished()), (11, 11));
+    }
+
+    fn one_of_four_that_is_overdue_leaves_the_others_alone() {
+        let pool = ThreadPoolExecutor::new(4);
+        let gate = Gate::default();
+        let spawn = |options: TaskOptions| {
+            let gate = gate.clone();
+            pool.with(options).spawn(move || gate.pass())
+        };
+        let others: Vec<_> = (0..3).map(|_| spawn(TaskOptions::new())).collect();
+        let limited = spawn(TaskOptions::new().run_timeout(Duration::from_millis(10)));
+        assert!(limited.result().unwrap_err().is_timed_out());
+        assert!(others.iter().all(|future| !future.is_done()));
+        gate.open();
+        assert!(others.into_iter().all(|future| future.result().is_ok()));
+    }
+
+    fn limits_beyond_the_clock_never_come() {
+        let pool = ThreadPoolExecutor::new(1);
+        for limit in [Duration::MAX, Duration::from_millis(u64::MAX)] {
+            let patient = TaskOptions::new().queue_timeout(limit).run_timeout(limit);
+            let mut future = pool.with(patient).submit(|| 1, ());
+            assert_eq!(future.result_timeout(limit).unwrap(), 1);
+        }
+    }
+
+    fn many_time_limits_are_served_and_leave_nothing() {
+        let (pool, gate) = busy_pool();
+        let hurried = TaskOptions::new().queue_timeout(Duration::from_millis(10));
+        let futures: Vec<_> = (0..2_000).map(|_| pool.with(hurried.clone()).submit(|| 1, ())).collect();
+        for future in futures {
+            assert_eq!(future.result().unwrap_err().clock(), Some(Clock::Queue));
+        }
+        gate.open();
+    }
+
+    fn a_limit_that_is_kept_says_nothing() {
+        let pool = ThreadPoolExecutor::new(2);
+        let limited = TaskOptions::new().run_timeout(Duration::from_secs(30));
+        let captured = Arc::new(());
+        for _ in 0..1_000 {
+            let captured = Arc::clone(&captured);
+            pool.with(limited.clone()).spawn(move || drop(captured)).result().unwrap();
+        }
+        assert_eq!(Arc::strong_count(&captured), 1);
+    }
+
+    fn dropping_a_future_does_what_it_was_told_to() {
+        let (pool, gate) = busy_pool();
+        let ran = Arc::new(AtomicBool::new(false));
+        let spawn = || {
+            let ran = Arc::clone(&ran);
+            pool.spawn(move || ran.store(true, Ordering::SeqCst))
+        };
+        drop(spawn().cancel_on_drop());
+        drop(spawn().abort_on_drop());
+        assert_eq!(Arc::strong_count(&ran), 1, "both were cancelled");
+        spawn().cancel_on_drop().detach();
+        drop(spawn());
+        gate.open();
+        pool.submit(|| (), ()).result().unwrap();
+        assert!(ran.load(Ordering::SeqCst));
+        let stats = pool.stats();
+        assert_eq!(stats.finished_with(concurrent_futures::Outcome::Cancelled), 2);
+    }
+
+    fn abort_on_drop_asks_a_running_task_to_stop() {
+        let pool = ThreadPoolExecutor::new(1);
+        let gate = Gate::default();
+        let inside = gate.clone();
+        let (sender, receiver) = mpsc::channel();
+        let future = pool.spawn(move || {
+            inside.pass();
+            sender.send(task::current().unwrap().is_stop_requested()).unwrap();
+        });
+        gate.wait_for(1);
+        drop(future.abort_on_drop());
+        gate.open();
+        assert!(receiver.recv().unwrap());
+    }
+}

@@ -1,0 +1,214 @@
+//! What surrounds every test: one at a time, under a watchdog, with a look for what is left behind.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use concurrent_futures::{Executor, InlineExecutor, ThreadPoolExecutor};
+
+/// Longer than any test takes on a busy machine. A test that hangs ends the whole run, by name.
+const WATCHDOG: Duration = Duration::from_secs(60);
+
+/// One test at a time: the look for leaks is at the whole process.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Runs `test` under the watchdog, and sees to it that it leaves nothing behind.
+pub(crate) fn check(name: &'static str, test: impl FnOnce()) {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let (done, is_done) = mpsc::channel::<()>();
+    let watchdog = std::thread::spawn(move || {
+        if is_done.recv_timeout(WATCHDOG) == Err(mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("test {name} hangs: it has not ended within {WATCHDOG:?}");
+            std::process::abort();
+        }
+    });
+    let files = open_files();
+    test();
+    leaves_nothing(&files);
+    drop(done);
+    watchdog.join().expect("the watchdog ends");
+}
+
+/// Threads end soon after their work; what is left after this long is left for good.
+const SETTLING: Duration = Duration::from_secs(10);
+
+fn leaves_nothing(files_before: &BTreeSet<String>) {
+    let end = Instant::now() + SETTLING;
+    loop {
+        let threads = threads_of_ours();
+        let files: Vec<_> = open_files().difference(files_before).cloned().collect();
+        let children = children();
+        if threads.is_empty() && files.is_empty() && children.is_empty() {
+            return;
+        }
+        assert!(
+            Instant::now() < end,
+            "left behind: threads {threads:?}, files {files:?}, children {children:?}"
+        );
+        std::thread::yield_now();
+    }
+}
+
+/// The names of the threads of this process that pools and runtimes have started. The timer keeps
+/// its two threads.
+pub(crate) fn threads_of_ours() -> Vec<String> {
+    let Ok(tasks) = fs::read_dir("/proc/self/task") else {
+        return Vec::new();
+    };
+    tasks
+        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
+        .map(|name| name.trim().to_owned())
+        .filter(|name| name.starts_with("pool-") || name.starts_with("tokio-"))
+        .collect()
+}
+
+fn open_files() -> BTreeSet<String> {
+    fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .filter_map(|file| {
+            let file = file.ok()?;
+            let target = fs::read_link(file.path()).ok()?;
+            // Reading the folder opens it.
+            (!target.starts_with("/proc"))
+                .then(|| format!("{} -> {}", file.file_name().display(), target.display()))
+        })
+        .collect()
+}
+
+/// The processes whose parent is this one, dead ones included.
+fn children() -> Vec<String> {
+    let own = std::process::id().to_string();
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|process| fs::read_to_string(process.ok()?.path().join("stat")).ok())
+        .filter(|stat| {
+            let after_name = stat.rsplit(')').next().unwrap_or_default();
+            after_name.split_whitespace().nth(1) == Some(own.as_str())
+        })
+        .collect()
+}
+
+/// An executor that behaviours are checked on.
+pub(crate) trait Subject {
+    type Executor: Executor;
+
+    fn with_workers(workers: usize) -> Self::Executor;
+}
+
+pub(crate) struct Threads;
+
+impl Subject for Threads {
+    type Executor = ThreadPoolExecutor;
+
+    fn with_workers(workers: usize) -> ThreadPoolExecutor {
+        ThreadPoolExecutor::new(workers)
+    }
+}
+
+pub(crate) struct Inline;
+
+impl Subject for Inline {
+    type Executor = InlineExecutor;
+
+    fn with_workers(_workers: usize) -> InlineExecutor {
+        InlineExecutor::new()
+    }
+}
+
+/// Makes tests of behaviours that hold on every executor: `fn name<S: Subject>()`.
+macro_rules! on_every_executor {
+    ($($behaviour:ident),+ $(,)?) => {
+        crate::harness::instantiate!(threads: crate::harness::Threads => $($behaviour),+);
+        crate::harness::instantiate!(inline: crate::harness::Inline => $($behaviour),+);
+    };
+}
+
+macro_rules! instantiate {
+    ($module:ident: $subject:ty => $($behaviour:ident),+) => {
+        mod $module {
+            $(
+                #[test]
+                fn $behaviour() {
+                    let name = concat!(module_path!(), "::", stringify!($behaviour));
+                    crate::harness::check(name, super::$behaviour::<$subject>);
+                }
+            )+
+        }
+    };
+}
+
+/// Makes tests of behaviours that are a matter of one executor, or of none: `fn name()`.
+macro_rules! tests {
+    ($($(#[$attribute:meta])* fn $name:ident() $body:block)+) => {
+        $(
+            $(#[$attribute])*
+            #[test]
+            fn $name() {
+                crate::harness::check(
+                    concat!(module_path!(), "::", stringify!($name)),
+                    || $body,
+                );
+            }
+        )+
+    };
+}
+
+pub(crate) use {instantiate, on_every_executor, tests};
+
+/// A door that tasks wait at until it is opened. It counts who has come to it.
+#[derive(Clone, Default)]
+pub(crate) struct Gate(Arc<(Mutex<(usize, bool)>, Condvar)>);
+
+impl Gate {
+    /// Comes to the gate, and waits until it is open.
+    pub(crate) fn pass(&self) {
+        let (state, changed) = &*self.0;
+        let mut state = state.lock().expect("no test panics here");
+        state.0 += 1;
+        changed.notify_all();
+        while !state.1 {
+            state = changed.wait(state).expect("no test panics here");
+        }
+    }
+
+    /// Waits until so many have come.
+    pub(crate) fn wait_for(&self, count: usize) {
+        let (state, changed) = &*self.0;
+        let mut state = state.lock().expect("no test panics here");
+        while state.0 < count {
+            state = changed.wait(state).expect("no test panics here");
+        }
+    }
+
+    pub(crate) fn arrived(&self) -> usize {
+        self.0.0.lock().expect("no test panics here").0
+    }
+
+    pub(crate) fn open(&self) {
+        let (state, changed) = &*self.0;
+        state.lock().expect("no test panics here").1 = true;
+        changed.notify_all();
+    }
+}
+
+/// A pool of one worker that is busy until the gate is opened.
+pub(crate) fn busy_pool() -> (ThreadPoolExecutor, Gate) {
+    let pool = ThreadPoolExecutor::new(1);
+    let gate = Gate::default();
+    let inside = gate.clone();
+    pool.spawn(move || inside.pass()).detach();
+    gate.wait_for(1);
+    (pool, gate)
+}
+
+/// Waits until a condition holds that some other thread brings about soon.
+pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let end = Instant::now() + SETTLING;
+    while !condition() {
+        assert!(Instant::now() < end, "not within {SETTLING:?}: {what}");
+        std::thread::yield_now();
+    }
+}

@@ -1,0 +1,19 @@
+//! The behaviour of the library, seen through its public interface: CPython's cases re-expressed,
+//! and what must happen when things go wrong. `README.md` beside this folder lists every row.
+
+mod as_completed;
+mod cancellation;
+mod executor;
+mod future;
+mod harness;
+mod initializer;
+mod map;
+mod observation;
+mod panics;
+mod promise;
+mod runtimes;
+mod shutdown;
+mod stream;
+mod thread_pool;
+mod traits;
+mod wait;
