@@ -81,7 +81,8 @@ tests! {
                     pool.spawn(|| Handle::current().id()).await.unwrap()
                 });
                 assert_eq!(seen, own);
-                leftover.push(runtime.block_on(async { pool.submit(|| 7, ()) }));
+                let _entered = runtime.enter();
+                leftover.push(pool.submit(|| 7, ()));
             }
         }
         for future in leftover {

@@ -1,4 +1,56 @@
 //! The executor/future model of Python's `concurrent.futures`, for Rust services on tokio.
+//!
+//! An [`Executor`] runs functions and gives futures of their results. A [`TaskFuture`] is awaited
+//! beside any tokio task, or blocked on in code that is not async:
+//!
+//! ```
+//! use concurrent_futures::{Executor, TaskError, ThreadPoolExecutor};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), TaskError> {
+//!     let pool = ThreadPoolExecutor::new(4);
+//!     let future = pool.submit(u64::pow, (2, 10));
+//!     assert_eq!(future.await?, 1024);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Many items are a [`map`](Executor::map), a stream of results in input order that pulls its input
+//! as results are taken:
+//!
+//! ```
+//! use concurrent_futures::{Executor, TaskError, ThreadPoolExecutor};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), TaskError> {
+//! let pool = ThreadPoolExecutor::new(4);
+//! let mut lengths = pool.map(|word: String| word.len(), ["as", "many", "as"].map(String::from));
+//! while let Some(length) = lengths.next().await {
+//!     assert!(length? >= 2);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Several futures are waited for with [`wait`] and [`as_completed`]. What can go wrong is a
+//! [`TaskError`]: a function's own error ([`Executor::try_submit`]), a panic, a cancellation, a time
+//! limit ([`TaskOptions`]), a rejection. A running task sees with [`task::current`] that it should
+//! stop. [`Promise`] is the other end of a future, for results from elsewhere.
+//!
+//! # Where tasks run
+//!
+//! | executor | runs tasks | for |
+//! |---|---|---|
+//! | [`ThreadPoolExecutor`] | on threads | work that blocks or computes |
+//! | [`InlineExecutor`] | where they are submitted | tests |
+//! | [`AnyExecutor`] | on one of these | a choice at run time |
+//!
+//! # Blocking
+//!
+//! Every blocking wait of this crate first sees whether tokio is polling a future on the calling
+//! thread. If so, it would stop the runtime, and is an error that says so; in `spawn_blocking`, in
+//! `block_in_place` and on plain threads it blocks. What is not noticed is `block_on` of an
+//! `unconstrained` future on a multi-threaded runtime.
 
 mod any;
 mod as_completed;
@@ -29,3 +81,17 @@ pub use task::{
 };
 pub use thread::{BuildError, InitializerResult, ThreadPoolBuilder, ThreadPoolExecutor};
 pub use wait::{Wait, Waited, Waiting, wait};
+
+#[cfg(doctest)]
+mod documents {
+    //! The snippets of the documents, compiled and run.
+
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../../../docs/guide.md")]
+    struct Guide;
+
+    #[doc = include_str!("../../../docs/python.md")]
+    struct Python;
+}
