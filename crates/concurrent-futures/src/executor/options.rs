@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::Span;
+use tracing::level_filters::LevelFilter;
 
 use crate::task::Extras;
 
@@ -63,7 +64,12 @@ impl TaskOptions {
     /// The rare parts of a task that is submitted now, on this thread, if it has any.
     #[inline]
     pub(crate) fn extras(&self) -> Option<Box<Extras>> {
-        let span = Span::current();
+        // No span can be current while every level is off, as without any subscriber.
+        let span = if LevelFilter::current() == LevelFilter::OFF {
+            Span::none()
+        } else {
+            Span::current()
+        };
         let plain = self.name.is_none()
             && self.queue_timeout.is_none()
             && self.run_timeout.is_none()

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::queue::Next;
+use super::queue::{Next, Worker};
 use super::shared::Shared;
 use super::slot::Slot;
 use crate::executor::Run;
@@ -68,6 +68,7 @@ impl Drop for Lease {
 
 fn work(pool: &Arc<Shared>, slot: &Slot) {
     let linger = pool.spawner.linger();
+    let mut worker = Worker::new();
     let mut entered = None;
     let mut record = Record {
         pool,
@@ -79,8 +80,15 @@ fn work(pool: &Arc<Shared>, slot: &Slot) {
         .is_shared()
         .then(|| record.clock + SHARED_TENURE);
     loop {
-        match pool.queue.next(linger) {
-            Next::Task(task, has_waited) => {
+        match pool.queue.next(&mut worker, linger) {
+            Next::Task {
+                task,
+                has_waited,
+                needs_lease,
+            } => {
+                if needs_lease {
+                    pool.start_lease();
+                }
                 if entered.is_none() {
                     entered = pool.home.get().map(tokio::runtime::Handle::enter);
                 }
@@ -92,7 +100,7 @@ fn work(pool: &Arc<Shared>, slot: &Slot) {
             Next::End(closed) => return closed.tell(),
         }
         if tenure_end.is_some_and(|end| record.clock >= end) {
-            return match pool.queue.hand_over() {
+            return match pool.queue.hand_over(&mut worker) {
                 Ok(()) => pool.start_lease(),
                 Err(closed) => closed.tell(),
             };

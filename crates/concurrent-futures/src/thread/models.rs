@@ -5,7 +5,7 @@ use std::time::Duration;
 use loom::sync::Arc;
 use loom::thread;
 
-use super::queue::{Next, Pushed, Queue};
+use super::queue::{Next, Pushed, Queue, Worker};
 use crate::error::TaskError;
 use crate::id::OwnerId;
 use crate::task::{Outcome, Promise, Recorder, TaskFuture, TaskInfo};
@@ -19,9 +19,16 @@ impl Recorder for Unrecorded {
 
 /// What a lease does, on whichever thread.
 fn lease(queue: &Queue, linger: Duration) {
+    let mut worker = Worker::new();
     loop {
-        match queue.next(linger) {
-            Next::Task(task, _) => {
+        match queue.next(&mut worker, linger) {
+            Next::Task {
+                task, needs_lease, ..
+            } => {
+                if needs_lease {
+                    // Another thread's, in a pool; here it does its work first.
+                    lease(queue, linger);
+                }
                 if let Some(task) = task.start() {
                     task.run(&mut Unrecorded);
                 }
@@ -75,29 +82,39 @@ fn loom_idle_lease_against_submit() {
         let queue = Arc::new(Queue::new(1));
         let other = Arc::clone(&queue);
         let linger = Duration::from_secs(1);
-        let idle = thread::spawn(move || submit(&other, linger));
-        let second = submit_or_leave(&queue);
-        shut_down(&queue, false);
-        let first = idle.join().unwrap();
-        assert!(first.is_done() || first.outcome().is_some());
-        assert!(second.is_none_or(|future| future.is_done()));
+        // This lease goes idle, and is called by the second submit or by the end.
+        let first = thread::spawn(move || submit(&other, linger));
+        let second = submit(&queue, Duration::ZERO);
+        shut_down(&queue, false).detach();
+        assert!(first.join().unwrap().is_done());
+        assert!(second.is_done(), "no task is left behind");
+        assert_eq!(queue.leases(), 0);
     });
 }
 
-/// Submits without running a lease here: `None` if one would have been needed.
-fn submit_or_leave(queue: &Queue) -> Option<TaskFuture<u32>> {
-    let (task, future) = TaskFuture::local(|| Ok(7), OwnerId::NONE, 0, None);
-    match queue.push(task) {
-        Pushed::Queued => Some(future),
-        Pushed::NeedsLease => {
-            lease(queue, Duration::ZERO);
-            Some(future)
-        }
-        Pushed::Refused(task, why) => {
-            task.cell().refuse(why);
-            Some(future)
-        }
-    }
+#[test]
+fn loom_two_idle_leases_against_submits() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(2);
+    model.check(|| {
+        let queue = Arc::new(Queue::new(2));
+        let linger = Duration::from_secs(1);
+        let leases: Vec<_> = (0..2)
+            .map(|_| {
+                let queue = Arc::clone(&queue);
+                thread::spawn(move || submit(&queue, linger))
+            })
+            .collect();
+        let futures: Vec<_> = (0..2).map(|_| submit(&queue, Duration::ZERO)).collect();
+        shut_down(&queue, false).detach();
+        // Whoever found a search under way has left its task to it: all are done when all have ended.
+        let left: Vec<_> = leases
+            .into_iter()
+            .map(|lease| lease.join().unwrap())
+            .collect();
+        assert!(left.iter().chain(&futures).all(TaskFuture::is_done));
+        assert_eq!(queue.leases(), 0);
+    });
 }
 
 #[test]

@@ -3,17 +3,29 @@
 //!
 //! # Why no task is left behind
 //!
-//! A task is pushed under the lock, and a lease ends under the lock, only when it finds the queue
-//! empty. So a push either comes before that look, and the lease takes the task; or it comes after,
-//! and finds one lease less. A push calls an idle lease if there is one that was not called yet, or
-//! asks for a new lease if there may be one more, or leaves the task to leases that are all busy,
-//! each of which looks again before it ends. An idle lease that was called finds the queue as it
-//! is then: another lease may have been quicker, and then it waits on.
+//! A lease *searches* from the moment at which it is called, or asked for, until it takes a task or
+//! goes idle; also for a moment after it has found the queue empty, before it goes idle. Under the
+//! lock it holds that
+//!
+//! > while tasks are queued, somebody searches, or all leases that there may be are at work.
+//!
+//! A push keeps this: if nobody searches, it calls an idle lease, or asks for a new one if there may
+//! be one more. So does a lease that ends its search with a task while more are queued: it calls the
+//! next, before its task runs. A lease that is at work only takes tasks away, and looks at the queue
+//! again before it goes idle or ends, which it does only when the queue is empty. So however long a
+//! task blocks its lease, those behind it find another as long as there may be one.
+//!
+//! That one calls the next, instead of the push calling one for each task, spares most calls where
+//! tasks are short: whoever was called first has worked off the queue before a second could have
+//! begun. Go's scheduler does the same with its spinning threads. Of the idle leases the last is
+//! called first, since its thread is warm, and the others may come to the end of their time.
 //!
 //! A lease that was asked for and cannot be had gives its place back with [`Queue::lease_failed`].
 //! If it was the last, the tasks cannot be run by anybody, and are handed out to be rejected.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::error::{Rejection, TaskError};
@@ -24,10 +36,14 @@ use crate::task::{Outcome, Promise, Runnable};
 /// half of it: so the sweep costs each of them a constant share.
 const STALE_LIMIT: usize = 64;
 
+/// How often a lease that has found the queue empty looks again before it goes idle, giving its CPU
+/// to others in between. One lease of a pool does so at a time.
+const LOOKS: u32 = 32;
+
 pub(super) struct Queue {
     state: Mutex<State>,
-    /// An idle lease was called, or the queue was closed.
-    called: Condvar,
+    /// How many tasks were pushed: changed under the lock, looked at without it.
+    pushes: AtomicU64,
     max_leases: usize,
 }
 
@@ -37,12 +53,35 @@ struct State {
     stale: usize,
     counts: Counts,
     leases: usize,
-    /// Leases that wait, and how many of these were called and have not woken yet.
-    idle: usize,
-    awaited: usize,
+    searching: usize,
+    /// The leases that wait to be called, the last to go idle at the end.
+    idle: Vec<Arc<Seat>>,
     status: Status,
     /// Who waits for the end of the last lease after closing.
     closers: Vec<Promise<()>>,
+}
+
+/// Where a lease waits to be called.
+struct Seat {
+    called: Condvar,
+}
+
+/// A lease, as the queue sees it.
+pub(super) struct Worker {
+    seat: Arc<Seat>,
+    is_searching: bool,
+}
+
+impl Worker {
+    /// A lease that was asked for, and so begins with a search.
+    pub(super) fn new() -> Self {
+        Self {
+            seat: Arc::new(Seat {
+                called: Condvar::new(),
+            }),
+            is_searching: true,
+        }
+    }
 }
 
 /// What only grows, and only under the lock.
@@ -78,8 +117,12 @@ pub(super) enum Pushed {
 /// What a lease does next.
 #[must_use]
 pub(super) enum Next {
-    /// A task; and whether the lease has waited for it.
-    Task(Runnable, bool),
+    Task {
+        task: Runnable,
+        has_waited: bool,
+        /// Somebody has to start one more lease.
+        needs_lease: bool,
+    },
     /// The lease has ended.
     End(Closed),
 }
@@ -106,12 +149,12 @@ impl Queue {
                 stale: 0,
                 counts: Counts::default(),
                 leases: 0,
-                idle: 0,
-                awaited: 0,
+                searching: 0,
+                idle: Vec::new(),
                 status: Status::Open,
                 closers: Vec::new(),
             }),
-            called: Condvar::new(),
+            pushes: AtomicU64::new(0),
             max_leases,
         }
     }
@@ -141,54 +184,114 @@ impl Queue {
         }
         state.tasks.push_back(task);
         state.counts.submitted += 1;
-        if state.idle > state.awaited {
-            state.awaited += 1;
-            drop(state);
-            self.called.notify_one();
-        } else if state.leases < self.max_leases {
-            state.leases += 1;
-            return Pushed::NeedsLease;
+        // Relaxed: a lease that sees it takes the lock before it looks for the task.
+        self.pushes.store(state.counts.submitted, Relaxed);
+        if self.call_somebody(state) {
+            Pushed::NeedsLease
+        } else {
+            Pushed::Queued
         }
-        Pushed::Queued
+    }
+
+    /// Sees to it that somebody searches, if there is anybody. True if a lease has to be started.
+    #[inline]
+    fn call_somebody(&self, mut state: MutexGuard<'_, State>) -> bool {
+        if state.searching > 0 {
+            return false;
+        }
+        if let Some(seat) = state.idle.pop() {
+            state.searching += 1;
+            drop(state);
+            seat.called.notify_one();
+            return false;
+        }
+        let needs_lease = state.leases < self.max_leases;
+        if needs_lease {
+            state.leases += 1;
+            state.searching += 1;
+        }
+        needs_lease
     }
 
     /// The next task for a lease, which waits for one for at most `linger`.
     #[inline]
-    pub(super) fn next(&self, linger: Duration) -> Next {
+    pub(super) fn next(&self, worker: &mut Worker, linger: Duration) -> Next {
         let mut state = lock(&self.state);
+        if let Some(task) = state.tasks.pop_front() {
+            return self.take(state, worker, task, false);
+        }
         let mut end = None;
         loop {
-            if let Some(task) = state.tasks.pop_front() {
-                return Next::Task(task, end.is_some());
-            }
             state.stale = 0;
             if linger.is_zero() || !matches!(state.status, Status::Open) {
-                return Next::End(end_lease(&mut state));
+                return Next::End(end_lease(&mut state, worker));
             }
-            let now = Instant::now();
-            // A linger beyond the clock has no end.
-            let left = end
-                .get_or_insert_with(|| now.checked_add(linger))
-                .map_or(Duration::MAX, |end| end.saturating_duration_since(now));
-            if left.is_zero() {
-                return Next::End(end_lease(&mut state));
+            state = self.look_again(state, worker);
+            if state.tasks.is_empty() && matches!(state.status, Status::Open) {
+                worker.end_search(&mut state);
+                let now = Instant::now();
+                // A linger beyond the clock has no end.
+                let left = end
+                    .get_or_insert_with(|| now.checked_add(linger))
+                    .map_or(Duration::MAX, |end| end.saturating_duration_since(now));
+                if left.is_zero() {
+                    return Next::End(end_lease(&mut state, worker));
+                }
+                state = wait_to_be_called(state, worker, left);
             }
-            state.idle += 1;
-            state = wait(&self.called, state, left);
-            state.idle -= 1;
-            // Whoever wakes, for whatever reason, answers a call if there is one; then the one that
-            // was meant may find nothing to do, and waits on.
-            state.awaited = state.awaited.saturating_sub(1);
+            if let Some(task) = state.tasks.pop_front() {
+                return self.take(state, worker, task, true);
+            }
         }
+    }
+
+    #[inline]
+    fn take(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        worker: &mut Worker,
+        task: Runnable,
+        has_waited: bool,
+    ) -> Next {
+        let was_searching = worker.is_searching;
+        worker.end_search(&mut state);
+        let needs_lease = was_searching && !state.tasks.is_empty() && self.call_somebody(state);
+        Next::Task {
+            task,
+            has_waited,
+            needs_lease,
+        }
+    }
+
+    /// Looks for a push for a while, without the lock; unless somebody else does.
+    fn look_again<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        worker: &mut Worker,
+    ) -> MutexGuard<'a, State> {
+        if state.searching > usize::from(worker.is_searching) {
+            return state;
+        }
+        worker.begin_search(&mut state);
+        let seen = state.counts.submitted;
+        drop(state);
+        for _ in 0..LOOKS {
+            std::thread::yield_now();
+            if self.pushes.load(Relaxed) != seen {
+                break;
+            }
+        }
+        lock(&self.state)
     }
 
     /// Whether there is work for a successor of a lease that ends early. The place of the lease
     /// goes to the successor, or is given back.
-    pub(super) fn hand_over(&self) -> Result<(), Closed> {
+    pub(super) fn hand_over(&self, worker: &mut Worker) -> Result<(), Closed> {
         let mut state = lock(&self.state);
         if state.tasks.is_empty() {
-            Err(end_lease(&mut state))
+            Err(end_lease(&mut state, worker))
         } else {
+            worker.begin_search(&mut state);
             Ok(())
         }
     }
@@ -197,17 +300,14 @@ impl Queue {
     /// nobody can run them.
     pub(super) fn lease_failed(&self) -> (Vec<Runnable>, Closed) {
         let mut state = lock(&self.state);
-        let closed = end_lease(&mut state);
-        if state.leases > 0 {
-            return (Vec::new(), closed);
-        }
-        let tasks = std::mem::take(&mut state.tasks);
-        let closed = if closed.0.is_empty() {
-            closers(&mut state)
+        let tasks = if state.leases == 1 {
+            std::mem::take(&mut state.tasks).into()
         } else {
-            closed
+            Vec::new()
         };
-        (tasks.into(), closed)
+        // It was asked for, and so counts as searching.
+        let closed = end_lease(&mut state, &mut Worker::new());
+        (tasks, closed)
     }
 
     /// A task became final in the queue.
@@ -263,13 +363,55 @@ impl Queue {
             Vec::new()
         };
         let closed = closers(&mut state);
+        let idle = std::mem::take(&mut state.idle);
+        state.searching += idle.len();
         drop(state);
-        self.called.notify_all();
+        for seat in idle {
+            seat.called.notify_one();
+        }
         (tasks, closed)
     }
 }
 
-fn end_lease(state: &mut State) -> Closed {
+impl Worker {
+    fn begin_search(&mut self, state: &mut State) {
+        if !self.is_searching {
+            self.is_searching = true;
+            state.searching += 1;
+        }
+    }
+
+    fn end_search(&mut self, state: &mut State) {
+        if self.is_searching {
+            self.is_searching = false;
+            state.searching -= 1;
+        }
+    }
+}
+
+/// Waits among the idle until called, or for at most `limit`.
+fn wait_to_be_called<'a>(
+    mut state: MutexGuard<'a, State>,
+    worker: &mut Worker,
+    limit: Duration,
+) -> MutexGuard<'a, State> {
+    state.idle.push(Arc::clone(&worker.seat));
+    state = wait(&worker.seat.called, state, limit);
+    match state
+        .idle
+        .iter()
+        .rposition(|seat| Arc::ptr_eq(seat, &worker.seat))
+    {
+        // Not called: the time is over, or the wake-up was spurious.
+        Some(position) => drop(state.idle.remove(position)),
+        // Whoever took the seat away has counted its lease as searching.
+        None => worker.is_searching = true,
+    }
+    state
+}
+
+fn end_lease(state: &mut State, worker: &mut Worker) -> Closed {
+    worker.end_search(state);
     state.leases -= 1;
     closers(state)
 }
