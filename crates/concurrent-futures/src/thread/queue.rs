@@ -1,5 +1,14 @@
 //! The queue of a thread pool, and the count of those who work it off: all decisions that have to
-//! agree with each other are made here, under one lock.
+//! agree with each other are made here, under one lock, that of the [`State`].
+//!
+//! # Two halves
+//!
+//! Tasks are pushed to the back half, which is part of the state, and taken from the front half,
+//! which has a lock of its own. Whoever finds the front empty exchanges the halves. So those who
+//! push and those who take seldom meet at a lock, and the order stays that of pushing (the queue of
+//! two lists, after Hood and Melville). The front's lock is taken before the state's; tasks come
+//! into the front only while both are held, so that who holds the state, and has seen both halves
+//! empty under both locks, knows that they stay so.
 //!
 //! # Why no task is left behind
 //!
@@ -41,6 +50,8 @@ const STALE_LIMIT: usize = 64;
 const LOOKS: u32 = 32;
 
 pub(super) struct Queue {
+    /// The tasks that are taken next.
+    front: Mutex<VecDeque<Runnable>>,
     state: Mutex<State>,
     /// How many tasks were pushed: changed under the lock, looked at without it.
     pushes: AtomicU64,
@@ -48,7 +59,8 @@ pub(super) struct Queue {
 }
 
 struct State {
-    tasks: VecDeque<Runnable>,
+    /// The tasks that were pushed last.
+    back: VecDeque<Runnable>,
     /// How many tasks have become final in the queue since the last sweep.
     stale: usize,
     counts: Counts,
@@ -144,8 +156,9 @@ impl Closed {
 impl Queue {
     pub(super) fn new(max_leases: usize) -> Self {
         Self {
+            front: Mutex::new(VecDeque::new()),
             state: Mutex::new(State {
-                tasks: VecDeque::new(),
+                back: VecDeque::new(),
                 stale: 0,
                 counts: Counts::default(),
                 leases: 0,
@@ -182,7 +195,7 @@ impl Queue {
             };
             return Pushed::Refused(task, why);
         }
-        state.tasks.push_back(task);
+        state.back.push_back(task);
         state.counts.submitted += 1;
         // Relaxed: a lease that sees it takes the lock before it looks for the task.
         self.pushes.store(state.counts.submitted, Relaxed);
@@ -213,82 +226,89 @@ impl Queue {
         needs_lease
     }
 
+    /// Both halves of the queue, and the state.
+    fn lock_all(&self) -> (MutexGuard<'_, VecDeque<Runnable>>, MutexGuard<'_, State>) {
+        let front = lock(&self.front);
+        (front, lock(&self.state))
+    }
+
     /// The next task for a lease, which waits for one for at most `linger`.
     #[inline]
     pub(super) fn next(&self, worker: &mut Worker, linger: Duration) -> Next {
-        let mut state = lock(&self.state);
-        if let Some(task) = state.tasks.pop_front() {
-            return self.take(state, worker, task, false);
+        if !worker.is_searching
+            && let Some(task) = lock(&self.front).pop_front()
+        {
+            return Next::Task {
+                task,
+                has_waited: false,
+                needs_lease: false,
+            };
         }
+        self.search(worker, linger)
+    }
+
+    fn search(&self, worker: &mut Worker, linger: Duration) -> Next {
         let mut end = None;
+        let mut has_looked = false;
         loop {
+            let (mut front, mut state) = self.lock_all();
+            if front.is_empty() {
+                std::mem::swap(&mut *front, &mut state.back);
+            }
+            if let Some(task) = front.pop_front() {
+                let are_more = !front.is_empty() || !state.back.is_empty();
+                drop(front);
+                let was_searching = worker.is_searching;
+                worker.end_search(&mut state);
+                return Next::Task {
+                    task,
+                    has_waited: has_looked || end.is_some(),
+                    needs_lease: was_searching && are_more && self.call_somebody(state),
+                };
+            }
             state.stale = 0;
             if linger.is_zero() || !matches!(state.status, Status::Open) {
                 return Next::End(end_lease(&mut state, worker));
             }
-            state = self.look_again(state, worker);
-            if state.tasks.is_empty() && matches!(state.status, Status::Open) {
-                worker.end_search(&mut state);
-                let now = Instant::now();
-                // A linger beyond the clock has no end.
-                let left = end
-                    .get_or_insert_with(|| now.checked_add(linger))
-                    .map_or(Duration::MAX, |end| end.saturating_duration_since(now));
-                if left.is_zero() {
-                    return Next::End(end_lease(&mut state, worker));
-                }
-                state = wait_to_be_called(state, worker, left);
+            let others_search = state.searching > usize::from(worker.is_searching);
+            if !has_looked && !others_search {
+                has_looked = true;
+                worker.begin_search(&mut state);
+                let seen = state.counts.submitted;
+                drop((front, state));
+                self.look_for_a_push(seen);
+                continue;
             }
-            if let Some(task) = state.tasks.pop_front() {
-                return self.take(state, worker, task, true);
+            drop(front);
+            worker.end_search(&mut state);
+            let now = Instant::now();
+            // A linger beyond the clock has no end.
+            let left = end
+                .get_or_insert_with(|| now.checked_add(linger))
+                .map_or(Duration::MAX, |end| end.saturating_duration_since(now));
+            if left.is_zero() {
+                return Next::End(end_lease(&mut state, worker));
             }
+            drop(wait_to_be_called(state, worker, left));
+            has_looked = false;
         }
     }
 
-    #[inline]
-    fn take(
-        &self,
-        mut state: MutexGuard<'_, State>,
-        worker: &mut Worker,
-        task: Runnable,
-        has_waited: bool,
-    ) -> Next {
-        let was_searching = worker.is_searching;
-        worker.end_search(&mut state);
-        let needs_lease = was_searching && !state.tasks.is_empty() && self.call_somebody(state);
-        Next::Task {
-            task,
-            has_waited,
-            needs_lease,
-        }
-    }
-
-    /// Looks for a push for a while, without the lock; unless somebody else does.
-    fn look_again<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        worker: &mut Worker,
-    ) -> MutexGuard<'a, State> {
-        if state.searching > usize::from(worker.is_searching) {
-            return state;
-        }
-        worker.begin_search(&mut state);
-        let seen = state.counts.submitted;
-        drop(state);
+    /// Looks for a push for a while, without a lock.
+    fn look_for_a_push(&self, seen: u64) {
         for _ in 0..LOOKS {
             std::thread::yield_now();
             if self.pushes.load(Relaxed) != seen {
-                break;
+                return;
             }
         }
-        lock(&self.state)
     }
 
     /// Whether there is work for a successor of a lease that ends early. The place of the lease
     /// goes to the successor, or is given back.
     pub(super) fn hand_over(&self, worker: &mut Worker) -> Result<(), Closed> {
-        let mut state = lock(&self.state);
-        if state.tasks.is_empty() {
+        let (front, mut state) = self.lock_all();
+        if front.is_empty() && state.back.is_empty() {
             Err(end_lease(&mut state, worker))
         } else {
             worker.begin_search(&mut state);
@@ -299,9 +319,9 @@ impl Queue {
     /// A lease could not be had, or was lost. If it was the last, the tasks are handed out, since
     /// nobody can run them.
     pub(super) fn lease_failed(&self) -> (Vec<Runnable>, Closed) {
-        let mut state = lock(&self.state);
+        let (mut front, mut state) = self.lock_all();
         let tasks = if state.leases == 1 {
-            std::mem::take(&mut state.tasks).into()
+            drain(&mut front, &mut state)
         } else {
             Vec::new()
         };
@@ -316,13 +336,23 @@ impl Queue {
         state.counts.left += 1;
         state.counts.finished[outcome as usize] += 1;
         state.stale += 1;
-        if state.stale > STALE_LIMIT && state.stale > state.tasks.len() / 2 {
+        if state.stale > STALE_LIMIT && state.stale > state.back.len() / 2 {
+            drop(state);
+            self.sweep();
+        }
+    }
+
+    /// Throws out the tasks that became final in the queue, if they are more than half of it.
+    #[cold]
+    fn sweep(&self) {
+        let (mut front, mut state) = self.lock_all();
+        if state.stale > (front.len() + state.back.len()) / 2 {
             state.stale = 0;
-            let (queued, stale): (Vec<_>, Vec<_>) = std::mem::take(&mut state.tasks)
+            let (queued, stale): (Vec<_>, Vec<_>) = drain(&mut front, &mut state)
                 .into_iter()
                 .partition(|task| task.cell().is_queued());
-            state.tasks = queued.into();
-            drop(state);
+            front.extend(queued);
+            drop((front, state));
             // May free the tasks, which is foreign code.
             drop(stale);
         }
@@ -333,35 +363,38 @@ impl Queue {
         lock(&self.state).counts.finished[outcome as usize] += 1;
     }
 
-    /// Takes nothing more. Hands out the tasks that are there if `drain`.
+    /// Takes nothing more. Hands out the tasks that are there if it `drains`.
     pub(super) fn close(
         &self,
-        drain: bool,
+        drains: bool,
         closer: Option<Promise<()>>,
     ) -> (Vec<Runnable>, Closed) {
-        let mut state = lock(&self.state);
-        if matches!(state.status, Status::Open) {
-            state.status = Status::Closing;
-        }
-        state.closers.extend(closer);
-        self.shut(state, drain)
+        self.shut(drains, |state| {
+            if matches!(state.status, Status::Open) {
+                state.status = Status::Closing;
+            }
+            state.closers.extend(closer);
+        })
     }
 
     /// Takes nothing more, and gives `why` to whoever tries. Hands out the tasks that are there.
     pub(super) fn break_down(&self, why: &TaskError) -> (Vec<Runnable>, Closed) {
-        let mut state = lock(&self.state);
-        if !matches!(state.status, Status::Broken(_)) {
-            state.status = Status::Broken(why.clone());
-        }
-        self.shut(state, true)
+        self.shut(true, |state| {
+            if !matches!(state.status, Status::Broken(_)) {
+                state.status = Status::Broken(why.clone());
+            }
+        })
     }
 
-    fn shut(&self, mut state: MutexGuard<'_, State>, drain: bool) -> (Vec<Runnable>, Closed) {
-        let tasks = if drain {
-            std::mem::take(&mut state.tasks).into()
+    fn shut(&self, drains: bool, change: impl FnOnce(&mut State)) -> (Vec<Runnable>, Closed) {
+        let (mut front, mut state) = self.lock_all();
+        change(&mut state);
+        let tasks = if drains {
+            drain(&mut front, &mut state)
         } else {
             Vec::new()
         };
+        drop(front);
         let closed = closers(&mut state);
         let idle = std::mem::take(&mut state.idle);
         state.searching += idle.len();
@@ -410,15 +443,21 @@ fn wait_to_be_called<'a>(
     state
 }
 
+/// All tasks, in their order.
+fn drain(front: &mut VecDeque<Runnable>, state: &mut State) -> Vec<Runnable> {
+    front.drain(..).chain(state.back.drain(..)).collect()
+}
+
 fn end_lease(state: &mut State, worker: &mut Worker) -> Closed {
     worker.end_search(state);
     state.leases -= 1;
     closers(state)
 }
 
-/// Who can be told that the pool has come to its end, if it has.
+/// Who can be told that the pool has come to its end, if it has. Without a lease the front is empty:
+/// the last one ends only when it is, or has it drained.
 fn closers(state: &mut State) -> Closed {
-    if state.leases == 0 && state.tasks.is_empty() && !matches!(state.status, Status::Open) {
+    if state.leases == 0 && state.back.is_empty() && !matches!(state.status, Status::Open) {
         Closed(std::mem::take(&mut state.closers))
     } else {
         Closed::default()
