@@ -1,15 +1,14 @@
 //! The suite `fetch`: requests to a server in this process, sixteen at a time.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use axum::extract::RawQuery;
-use axum::routing::get;
 use concurrent_futures::{Executor, Shutdown, ThreadPoolExecutor, as_completed};
+use fetch::{Httpbin, Target, fetch};
 use futures_util::{StreamExt, stream};
+use serde_json::Value;
 
 use crate::measure::{Case, OURS, Subject};
 
@@ -28,55 +27,26 @@ pub(crate) const CASES: [Case; 1] = [Case {
     },
 }];
 
-/// The address of the server, which starts with the first look at it and never ends.
-static SERVER: LazyLock<SocketAddr> = LazyLock::new(|| {
-    let listener =
-        std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
-    let address = listener.local_addr().expect("it is bound");
-    thread::spawn(move || serve(listener));
-    address
-});
+/// The demo's httpbin, which starts with the first look at it and never ends.
+static SERVER: LazyLock<Httpbin> =
+    LazyLock::new(|| Httpbin::start().expect("there is a free port"));
 
-/// The client of all blocking subjects.
-static CLIENT: LazyLock<reqwest::blocking::Client> = LazyLock::new(|| {
-    reqwest::blocking::Client::builder()
-        .no_proxy()
-        .build()
-        .expect("there is a thread")
-});
-
-fn serve(listener: std::net::TcpListener) {
-    let echo = async |RawQuery(query): RawQuery| query.unwrap_or_default();
-    let routes = axum::Router::new().route("/get", get(echo));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()
-        .expect("the system has what it needs");
-    runtime.block_on(async {
-        listener
-            .set_nonblocking(true)
-            .expect("sockets can be switched");
-        let listener = tokio::net::TcpListener::from_std(listener).expect("it is not blocking");
-        axum::serve(listener, routes)
-            .await
-            .expect("it serves as long as the process lives");
-    });
+/// What the demo's own function is called with.
+fn target() -> Target {
+    Target {
+        base_url: SERVER.base_url().to_owned(),
+        timeout: Duration::from_secs(30),
+        fail_at: u32::MAX,
+    }
 }
 
-fn address_of(number: u64) -> String {
-    format!("http://{}/get?number={number}", *SERVER)
+/// Requests are numbered as the demo's are.
+fn numbers(requests: u64) -> u32 {
+    u32::try_from(requests).expect("fewer requests than 32 bits can count")
 }
 
-fn fetch(number: u64) -> Result<String, reqwest::Error> {
-    CLIENT
-        .get(address_of(number))
-        .send()?
-        .error_for_status()?
-        .text()
-}
-
-fn assert_is_answer(number: u64, answer: &str) {
-    assert_eq!(answer.strip_prefix("number="), Some(&*number.to_string()));
+fn assert_is_answer(number: u32, answer: &Value) {
+    assert_eq!(answer["number"], number.to_string());
 }
 
 fn microseconds(time: Duration, requests: u64) -> f64 {
@@ -86,9 +56,12 @@ fn microseconds(time: Duration, requests: u64) -> f64 {
 /// Our pool and our `as_completed`, in blocking code. The threads start within the time, as those
 /// made by hand do.
 fn ours(requests: u64) -> f64 {
-    let run = |requests| {
+    let run = |requests: u64| {
+        let requests = numbers(requests);
         let pool = ThreadPoolExecutor::new(WORKERS);
-        let futures = (0..requests).map(|number| (number, pool.try_submit(fetch, number)));
+        let target = target();
+        let submit = |number| (number, pool.try_submit(fetch, (target.clone(), number)));
+        let futures = (0..requests).map(submit);
         for (number, future) in as_completed(futures) {
             assert_is_answer(number, &future.result().expect("the server answers"));
         }
@@ -109,12 +82,13 @@ fn shut_down(pool: &ThreadPoolExecutor) {
 
 /// Threads that take numbers from a counter, and send the answers to a channel.
 fn by_hand(requests: u64) -> f64 {
-    let run = |requests| {
-        let next = Arc::new(AtomicU64::new(0));
+    let run = |requests: u64| {
+        let requests = numbers(requests);
+        let next = Arc::new(AtomicU32::new(0));
         let (sender, answers) = mpsc::channel();
         let workers: Vec<_> = (0..WORKERS)
             .map(|_| {
-                let (next, sender) = (Arc::clone(&next), sender.clone());
+                let (next, sender, target) = (Arc::clone(&next), sender.clone(), target());
                 thread::spawn(move || {
                     loop {
                         let number = next.fetch_add(1, Ordering::Relaxed);
@@ -122,7 +96,7 @@ fn by_hand(requests: u64) -> f64 {
                             break;
                         }
                         sender
-                            .send((number, fetch(number)))
+                            .send((number, fetch(target.clone(), number)))
                             .expect("somebody receives");
                     }
                 })
@@ -159,18 +133,21 @@ fn buffer_unordered(requests: u64) -> f64 {
         .no_proxy()
         .build()
         .expect("there is nothing to fail");
-    let run = async |requests| {
+    let url = format!("{}/get", SERVER.base_url());
+    let run = async |requests: u64| {
+        let requests = numbers(requests);
         let answers = stream::iter(0..requests).map(|number| {
-            let request = client.get(address_of(number));
+            let request = client.get(&url).query(&[("number", number)]);
             async move {
-                let answer = request.send().await?.error_for_status()?.text().await?;
-                Ok::<_, reqwest::Error>((number, answer))
+                let answer = request.send().await?.error_for_status()?.bytes().await?;
+                let answer: Value = serde_json::from_slice(&answer)?;
+                Ok::<_, Box<dyn std::error::Error>>((number, answer))
             }
         });
         let mut answers = answers.buffer_unordered(WORKERS);
         while let Some(answer) = answers.next().await {
             let (number, answer) = answer.expect("the server answers");
-            assert_is_answer(number, &answer);
+            assert_is_answer(number, &answer["args"]);
         }
     };
     runtime.block_on(async {

@@ -7,6 +7,13 @@ use serde::{Serialize, de::DeserializeOwned};
 ///
 /// Implemented for every type that has `Serialize`, `DeserializeOwned`, `Send` and `'static`. In
 /// this process such values are moved, and never encoded.
+///
+/// ```compile_fail,E0277
+/// use concurrent_futures::{Executor, InlineExecutor};
+///
+/// struct Session;
+/// let future = InlineExecutor::new().submit(|_: Session| 1, Session);
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel between executors",
     label = "needs `serde::Serialize`, `serde::de::DeserializeOwned`, `Send` and `'static`",
@@ -36,6 +43,15 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Portable for T {}
 /// assert_eq!(executor.submit(u64::pow, (2, 10)).result()?, 1024);
 /// assert_eq!(executor.submit(area, (2, 3)).result()?, 6);
 /// # Ok::<(), concurrent_futures::TaskError>(())
+/// ```
+///
+/// A closure that captures something which is not `Copy` is no such function:
+///
+/// ```compile_fail,E0277
+/// use concurrent_futures::{Executor, InlineExecutor};
+///
+/// let text = String::from("captured");
+/// let future = InlineExecutor::new().submit(move |n: usize| text.len() + n, 1);
 /// ```
 ///
 /// This trait is implemented for functions of up to eight parameters; it is not meant to be
@@ -103,6 +119,12 @@ spread!(A B C D E G H I);
 
 /// A `Result`: what a function returns that is submitted with
 /// [`try_submit`](super::Executor::try_submit).
+///
+/// ```compile_fail,E0277
+/// use concurrent_futures::{Executor, InlineExecutor};
+///
+/// let future = InlineExecutor::new().try_submit(u64::pow, (2, 10));
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no `Result` that `try_submit` or `try_map` can take",
     label = "the function has to return a `Result<T, E>`",

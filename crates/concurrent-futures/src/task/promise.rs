@@ -82,7 +82,13 @@ impl<T: Send + 'static> Promise<T> {
         self.0.cell().token()
     }
 
-    /// Gives the value.
+    /// Gives the value, once:
+    ///
+    /// ```compile_fail,E0382
+    /// let (promise, _future) = concurrent_futures::Promise::new();
+    /// promise.fulfil(1).unwrap();
+    /// promise.fulfil(2).unwrap();
+    /// ```
     ///
     /// # Errors
     /// The value comes back if the future was cancelled.
