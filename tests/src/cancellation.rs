@@ -235,4 +235,30 @@ tests! {
         gate.open();
         assert!(receiver.recv().unwrap());
     }
+
+    fn a_run_clock_that_rings_at_once_leaves_the_closure_alone() {
+        const WORKERS: usize = 50;
+        let pool = ThreadPoolExecutor::new(WORKERS);
+        let hurried = pool.with(TaskOptions::new().run_timeout(Duration::ZERO));
+        for _ in 0..200 {
+            let canary = Arc::new(7_u64);
+            let gate = Gate::default();
+            let futures: Vec<_> = (0..WORKERS)
+                .map(|_| {
+                    let (canary, gate) = (Arc::clone(&canary), gate.clone());
+                    hurried.spawn(move || {
+                        assert_eq!(*canary, 7);
+                        gate.pass();
+                    })
+                })
+                .collect();
+            gate.wait_for(WORKERS);
+            gate.open();
+            for future in futures {
+                let _ = future.result();
+            }
+            drop(gate);
+            eventually("all bodies have ended", || Arc::strong_count(&canary) == 1);
+        }
+    }
 }

@@ -276,4 +276,55 @@ tests! {
         assert!(text.contains("after it had given its result"), "{text}");
         assert!(future.error().is_none());
     }
+
+    fn a_shared_future_gives_its_result_in_a_callback_of_its_own_task() {
+        let (promise, future) = Promise::new();
+        let shared = future.shared();
+        let clone = shared.clone();
+        let (sender, receiver) = mpsc::channel();
+        shared.on_done(move |_, _| sender.send((clone.is_done(), clone.result().unwrap())).unwrap());
+        promise.fulfil(7).unwrap();
+        assert_eq!(receiver.recv().unwrap(), (true, 7));
+    }
+
+    fn many_clones_are_told_while_one_of_them_decodes() {
+        fn slowly(_: &[u8]) -> Result<u8, TaskError> {
+            std::thread::sleep(Duration::from_millis(20));
+            Ok(7)
+        }
+        for _ in 0..10 {
+            let (promise, future) = Promise::new();
+            let shared = future.shared();
+            let clones: Vec<_> = (0..8)
+                .map(|_| {
+                    let mut shared = shared.clone();
+                    std::thread::spawn(move || {
+                        // Waits twice: the second time with what is left of the first.
+                        let _ = shared.result_timeout(Duration::from_millis(1));
+                        shared.result().unwrap()
+                    })
+                })
+                .collect();
+            promise.fulfil_encoded(Vec::new(), slowly).unwrap();
+            assert!(clones.into_iter().all(|clone| clone.join().unwrap() == 7));
+        }
+    }
+
+    fn a_second_wait_on_the_same_thread_is_woken() {
+        let (jobs, queue) = mpsc::channel::<Promise<u32>>();
+        let fulfiller = std::thread::spawn(move || {
+            for promise in queue {
+                promise.fulfil(7).unwrap();
+            }
+        });
+        for _ in 0..20_000 {
+            let (promise, mut future) = Promise::new();
+            jobs.send(promise).unwrap();
+            if future.result_timeout(Duration::ZERO).is_err() {
+                assert_eq!(future.result().unwrap(), 7);
+            }
+        }
+        drop(jobs);
+        fulfiller.join().unwrap();
+    }
 }

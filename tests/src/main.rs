@@ -17,3 +17,4 @@ mod stream;
 mod thread_pool;
 mod traits;
 mod wait;
+mod wakers;

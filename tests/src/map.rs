@@ -288,4 +288,19 @@ tests! {
         assert_eq!(*results[2].as_ref().unwrap(), 2);
         gate.open();
     }
+
+    fn a_fixed_chunk_size_is_kept() {
+        let pool = ThreadPoolExecutor::new(2);
+        let results = pool.mapping().window(100).chunk_size(10).map(|n: u64| n, 0..1_000);
+        assert_eq!(results.into_iter().count(), 1_000);
+        assert_eq!(pool.stats().submitted(), 100);
+    }
+
+    fn one_chunk_for_everything_does_not_overflow() {
+        for size in [usize::MAX, 1 << 63] {
+            let pool = ThreadPoolExecutor::new(2);
+            let results = pool.mapping().chunk_size(size).map(|n: u64| n, 0..10);
+            assert_eq!(results.into_iter().count(), 10);
+        }
+    }
 }

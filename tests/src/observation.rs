@@ -213,6 +213,125 @@ tests! {
         });
         assert_eq!(*events.lock().unwrap(), [Some("request".to_owned())]);
     }
+
+    fn counters_add_up_while_workers_begin_and_tasks_are_overtaken() {
+        for _ in 0..20 {
+            let pool = ThreadPoolExecutor::new(100);
+            let over = Arc::new(AtomicBool::new(false));
+            let watcher = {
+                let (pool, over) = (pool.clone(), Arc::clone(&over));
+                std::thread::spawn(move || {
+                    while !over.load(Ordering::SeqCst) {
+                        assert_adds_up(&pool);
+                    }
+                })
+            };
+            let gate = Gate::default();
+            let hurried = pool.with(TaskOptions::new().run_timeout(Duration::ZERO));
+            let futures: Vec<_> = (0..100)
+                .map(|_| {
+                    let gate = gate.clone();
+                    hurried.spawn(move || gate.pass())
+                })
+                .collect();
+            for future in futures {
+                assert!(future.result().unwrap_err().is_timed_out());
+            }
+            over.store(true, Ordering::SeqCst);
+            watcher.join().unwrap();
+            gate.open();
+        }
+    }
+
+    fn the_time_of_callbacks_is_not_the_next_tasks() {
+        struct Times(Mutex<Vec<Duration>>);
+        impl Observer for Times {
+            fn finished(&self, _: TaskInfo<'_>, _: Outcome, run: Option<Run>) {
+                self.0.lock().unwrap().extend(run.map(|run| run.time()));
+            }
+        }
+        let times = Arc::new(Times(Mutex::default()));
+        let pool = ThreadPoolExecutor::builder()
+            .max_workers(1)
+            .observer(Arc::clone(&times) as Arc<dyn Observer>)
+            .build()
+            .unwrap();
+        let gate = Gate::default();
+        let inside = gate.clone();
+        let first = pool.spawn(move || inside.pass());
+        let second = pool.spawn(|| ());
+        gate.wait_for(1);
+        first.on_done(|_, _| std::thread::sleep(Duration::from_millis(300)));
+        gate.open();
+        second.result().unwrap();
+        let time = times.0.lock().unwrap()[1];
+        assert!(time < Duration::from_millis(200), "an empty body ran for {time:?}");
+    }
+
+    fn the_last_reference_to_a_pool_may_be_a_cancellation_and_its_observer_may_panic() {
+        struct Blocks {
+            entered: Gate,
+        }
+        impl Observer for Blocks {
+            fn finished(&self, _: TaskInfo<'_>, outcome: Outcome, _: Option<Run>) {
+                if outcome == Outcome::Cancelled {
+                    self.entered.pass();
+                }
+            }
+        }
+        impl Drop for Blocks {
+            fn drop(&mut self) {
+                panic!("in the drop of an observer");
+            }
+        }
+        let entered = Gate::default();
+        let pool = ThreadPoolExecutor::builder()
+            .max_workers(1)
+            .observer(Arc::new(Blocks { entered: entered.clone() }))
+            .build()
+            .unwrap();
+        let gate = Gate::default();
+        let inside = gate.clone();
+        let first = pool.spawn(move || inside.pass());
+        gate.wait_for(1);
+        let second = pool.spawn(|| 7);
+        let handle = second.handle();
+        let canceller = std::thread::spawn(move || handle.cancel());
+        entered.wait_for(1);
+        drop(pool);
+        gate.open();
+        first.result().unwrap();
+        crate::harness::eventually("the lease ends", || crate::harness::threads_of_ours().is_empty());
+        entered.open();
+        assert!(canceller.join().unwrap());
+        assert!(second.result().unwrap_err().is_cancelled());
+    }
+
+    fn a_subscriber_or_a_text_that_panics_harms_no_task() {
+        struct Panics;
+        impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Panics {
+            fn on_event(&self, _: &tracing::Event<'_>, _: Context<'_, S>) {
+                panic!("a subscriber that panics");
+            }
+        }
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("in the drop of a closure");
+            }
+        }
+        let dispatch = tracing::Dispatch::new(tracing_subscriber::registry().with(Panics));
+        tracing::dispatcher::with_default(&dispatch, || {
+            let (pool, gate) = busy_pool();
+            let bomb = Bomb;
+            let future = pool.spawn(move || drop(bomb));
+            assert!(future.cancel(), "the drop is logged, and that panics");
+            assert!(future.result().unwrap_err().is_cancelled());
+            let done = pool.spawn(|| 1);
+            gate.open();
+            assert_eq!(done.result().unwrap(), 1);
+        });
+    }
 }
 
 /// Notes the name of the span that each event is in.

@@ -120,4 +120,15 @@ tests! {
         promise.fulfil(value).unwrap();
         assert!(weak.upgrade().is_none());
     }
+
+    fn a_shared_result_is_decoded_by_who_takes_it() {
+        let (promise, future) = Promise::new();
+        let shared = future.shared();
+        let waiting = shared.clone();
+        let taker = std::thread::spawn(move || (waiting.result(), std::thread::current().id()));
+        promise.fulfil_encoded(vec![1, 1, 0, 0], decode).unwrap();
+        let (result, taker) = taker.join().unwrap();
+        assert_eq!(result.unwrap(), (257, taker));
+        assert_eq!(shared.result().unwrap(), (257, taker), "once for all");
+    }
 }

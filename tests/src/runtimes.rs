@@ -269,6 +269,22 @@ tests! {
         }
         assert_eq!(*lock.lock().unwrap(), 100 * 499_500);
     }
+
+    fn a_shared_runtime_that_gets_no_thread_resolves_the_queue_with_the_cause() {
+        let runtime = Builder::new_current_thread().thread_stack_size(1 << 60).build().unwrap();
+        let pool = ThreadPoolExecutor::builder()
+            .max_workers(1)
+            .runtime(runtime.handle().clone())
+            .build()
+            .unwrap();
+        for _ in 0..3 {
+            let error = pool.spawn(|| 7).result().unwrap_err();
+            assert_eq!(error.rejection(), Some(Rejection::Broken));
+            let cause = std::error::Error::source(&error).unwrap().to_string();
+            assert!(cause.contains("thread"), "{cause}");
+        }
+        assert_eq!(pool.stats().workers(), 0);
+    }
 }
 
 #[test]

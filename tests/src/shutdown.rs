@@ -220,4 +220,23 @@ tests! {
             assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{way}");
         }
     }
+
+    fn a_wait_that_is_over_keeps_nothing_until_its_deadline() {
+        let resident = || {
+            let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+            status.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+        };
+        let later = Shutdown::new().deadline(Duration::from_secs(3_600));
+        let pool = ThreadPoolExecutor::new(1);
+        let run = |count| {
+            for _ in 0..count {
+                pool.blocking_shutdown(later).unwrap();
+            }
+        };
+        run(10_000);
+        let before = resident();
+        run(100_000);
+        let grown = resident().saturating_sub(before);
+        assert!(grown < 8 << 20, "{grown} bytes more after 100 000 shutdowns");
+    }
 }

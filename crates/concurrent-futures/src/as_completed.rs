@@ -157,6 +157,7 @@ impl<W: Waitable> AsCompleted<W> {
     }
 
     pub(crate) fn poll_finished(&mut self, context: &mut Context<'_>) -> Poll<Option<W>> {
+        let mut waker = None;
         loop {
             if let Some(key) = self.batch.pop_front() {
                 return Poll::Ready(Some(self.futures.remove(key as usize)));
@@ -164,13 +165,14 @@ impl<W: Waitable> AsCompleted<W> {
             if self.futures.is_empty() {
                 return Poll::Ready(None);
             }
+            let fresh = waker.take().unwrap_or_else(|| context.waker().clone());
             let mut report = self
                 .finished
                 .0
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
             if report.keys.is_empty() {
-                let previous = report.waker.replace(context.waker().clone());
+                let previous = report.waker.replace(fresh);
                 drop(report);
                 // A waker is foreign code, and so is its drop.
                 drop(previous);
@@ -178,6 +180,8 @@ impl<W: Waitable> AsCompleted<W> {
             }
             // One lock for all that have finished since the last time.
             std::mem::swap(&mut report.keys, &mut self.batch);
+            drop(report);
+            waker = Some(fresh);
         }
     }
 

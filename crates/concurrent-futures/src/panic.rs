@@ -5,13 +5,15 @@
 //! replaces it later, panics are still caught, without their place.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 thread_local! {
     /// Where the last panic of this thread happened.
     static LAST_PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// How many panics of this thread the hook has seen.
+    static PANICS: Cell<u64> = const { Cell::new(0) };
 }
 
 /// A panic that was caught.
@@ -29,7 +31,19 @@ pub(crate) struct Panic {
 #[inline]
 pub(crate) fn guard<R>(f: impl FnOnce() -> R) -> Result<R, Panic> {
     note_places();
-    catch_unwind(AssertUnwindSafe(f)).map_err(report)
+    let seen = panics();
+    // What is thrown again by `resume_unwind` passes by the hook: then the last place is another's.
+    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| report(payload, panics() != seen))
+}
+
+/// Runs `log`, which calls the subscriber: foreign code, whose panic goes no further.
+pub(crate) fn contain(log: impl FnOnce()) {
+    // There is nobody left to tell.
+    let _ = guard(log);
+}
+
+fn panics() -> u64 {
+    PANICS.try_with(Cell::get).unwrap_or(0)
 }
 
 /// Drops `value`; a panic in its `Drop` is logged and goes no further.
@@ -38,20 +52,17 @@ pub(crate) fn guarded_drop<T>(value: T) {
     if std::mem::needs_drop::<T>()
         && let Err(panic) = guard(|| drop(value))
     {
-        tracing::error!(
-            message = panic.message,
-            location = panic.location,
-            "a drop panicked"
-        );
+        contain(|| tracing::error!(panic.message, panic.location, "a drop panicked"));
     }
 }
 
 #[cold]
-fn report(payload: Box<dyn Any + Send>) -> Panic {
+fn report(payload: Box<dyn Any + Send>, is_place_known: bool) -> Panic {
     let location = LAST_PLACE
         .try_with(|place| place.borrow_mut().take())
         .ok()
-        .flatten();
+        .flatten()
+        .filter(|_| is_place_known);
     let message = if let Some(text) = payload.downcast_ref::<&'static str>() {
         (*text).to_owned()
     } else if let Some(text) = payload.downcast_ref::<String>() {
@@ -65,8 +76,10 @@ fn report(payload: Box<dyn Any + Send>) -> Panic {
         )
     };
     // The payload is foreign code too: its drop may panic, and so may the drop of what that throws.
-    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        std::mem::forget(second);
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
+        && let Err(third) = catch_unwind(AssertUnwindSafe(|| drop(second)))
+    {
+        std::mem::forget(third);
     }
     Panic { message, location }
 }
@@ -79,6 +92,7 @@ fn note_places() {
             let previous = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |info| {
                 let place = info.location().map(ToString::to_string);
+                let _ = PANICS.try_with(|panics| panics.set(panics.get() + 1));
                 // Both may fail while a thread is torn down; then the place is not known.
                 let _ = LAST_PLACE.try_with(|last| {
                     if let Ok(mut last) = last.try_borrow_mut() {
@@ -105,6 +119,19 @@ mod tests {
                 .expect("the hook is ours")
                 .contains("panic.rs:")
         );
+    }
+
+    #[test]
+    fn a_place_is_that_of_the_panic_itself() {
+        let caught = guard(|| {
+            let _ = catch_unwind(|| panic!("first"));
+            std::panic::resume_unwind(Box::new("second"))
+        });
+        // The hook has seen the first one only, within the same guard.
+        assert_eq!(caught.expect_err("it panicked").message, "second");
+        let _ = guard(|| panic!("first"));
+        let again = guard(|| std::panic::resume_unwind(Box::new("second")));
+        assert_eq!(again.expect_err("it panicked").location, None);
     }
 
     #[test]

@@ -7,13 +7,13 @@ pub(crate) use loom::{
     cell::UnsafeCell,
     sync::{
         Condvar, Mutex, MutexGuard,
-        atomic::{AtomicPtr, AtomicU64, Ordering, fence},
+        atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence},
     },
 };
 #[cfg(not(concurrent_futures_loom))]
 pub(crate) use std::sync::{
     Condvar, Mutex, MutexGuard,
-    atomic::{AtomicPtr, AtomicU64, Ordering, fence},
+    atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence},
 };
 
 #[cfg(not(concurrent_futures_loom))]

@@ -221,12 +221,13 @@ impl<W: Waitable> Waiting<W> {
         if !self.registered {
             self.register();
         }
+        let waker = context.waker().clone();
         let previous = self
             .countdown
             .waker
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .replace(context.waker().clone());
+            .replace(waker);
         drop(previous);
         // Acquire: pairs with the release in `complete`.
         if self.countdown.enough.load(Ordering::Acquire) {

@@ -106,8 +106,8 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
     fn fill(&mut self) {
         while let Some(items) = &mut self.items {
             let room = self.window.items().saturating_sub(self.pulled - self.given);
-            let wanted = self.window.chunk().min(room);
-            if wanted == 0 {
+            let wanted = self.window.chunk();
+            if room < wanted {
                 return;
             }
             let mut chunk = Vec::with_capacity(wanted.min(1_024));

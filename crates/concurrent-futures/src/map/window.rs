@@ -57,7 +57,7 @@ impl Window {
         if let Some(items) = self.fixed_window {
             return items;
         }
-        let least = 2 * self.workers * self.fixed_chunk.unwrap_or(1);
+        let least = (2 * self.workers).saturating_mul(self.fixed_chunk.unwrap_or(1));
         let work_ahead = match self.nanos_per_item {
             None => 0,
             Some(nanos) => {

@@ -2,18 +2,43 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
 use crate::context;
 use crate::error::TaskError;
+use crate::sync::{AtomicBool, Ordering};
 use crate::time::Deadline;
 
 /// Wakes one thread. The flag tells a wake-up meant for this wait from any other use of parking.
-struct Unpark {
+pub(super) struct Unpark {
     thread: Thread,
     woken: AtomicBool,
+}
+
+impl Unpark {
+    /// For the calling thread.
+    pub(super) fn new() -> Self {
+        Self {
+            thread: thread::current(),
+            woken: AtomicBool::new(false),
+        }
+    }
+
+    /// Forgets a wake-up, before a poll that sees what it was for.
+    ///
+    /// A swap and no store, and Acquire: if it takes away a wake-up, the poll after it sees what was
+    /// done before that; pairs with the release in `wake_by_ref`. A store could overwrite one
+    /// without seeing it, and the poll may find its waker in place and change nothing that would
+    /// bring the two into an order: then the thread would park for ever.
+    pub(super) fn reset(&self) {
+        self.woken.swap(false, Ordering::Acquire);
+    }
+
+    /// Acquire: pairs with the release in `wake_by_ref`.
+    pub(super) fn is_woken(&self) -> bool {
+        self.woken.load(Ordering::Acquire)
+    }
 }
 
 impl Wake for Unpark {
@@ -22,8 +47,7 @@ impl Wake for Unpark {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // Release: what was done before the wake-up is seen by the poll after it; pairs with the
-        // acquire of the swap in `block_until`.
+        // Release: what was done before the wake-up is seen by the poll after it.
         if !self.woken.swap(true, Ordering::Release) {
             self.thread.unpark();
         }
@@ -48,17 +72,12 @@ pub(crate) fn block_until<R>(
         .try_with(Cell::take)
         .ok()
         .flatten()
-        .unwrap_or_else(|| {
-            Arc::new(Unpark {
-                thread: thread::current(),
-                woken: AtomicBool::new(false),
-            })
-        });
+        .unwrap_or_else(|| Arc::new(Unpark::new()));
     let waker = Waker::from(Arc::clone(&unpark));
     let mut context = Context::from_waker(&waker);
     let mut allowed = false;
     let result = loop {
-        unpark.woken.store(false, Ordering::Relaxed);
+        unpark.reset();
         if let Poll::Ready(result) = poll(&mut context) {
             break Ok(Some(result));
         }
@@ -69,8 +88,7 @@ pub(crate) fn block_until<R>(
             break Err(TaskError::would_block());
         }
         allowed = true;
-        // Acquire: pairs with the release in `wake_by_ref`.
-        while !unpark.woken.load(Ordering::Acquire) {
+        while !unpark.is_woken() {
             match deadline.left() {
                 None => thread::park(),
                 Some(left) if left.is_zero() => break,

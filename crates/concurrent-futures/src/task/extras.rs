@@ -104,6 +104,8 @@ pub(super) fn run_callback(
     outcome: Outcome,
 ) {
     if let Err(panic) = panic::guard(|| callback(task.id(), outcome)) {
-        tracing::error!(?task, panic.message, panic.location, "a callback panicked");
+        panic::contain(|| {
+            tracing::error!(?task, panic.message, panic.location, "a callback panicked");
+        });
     }
 }

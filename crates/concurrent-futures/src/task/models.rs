@@ -1,14 +1,17 @@
 //! The races over one cell, checked in every interleaving.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
+use std::time::Duration;
 
 use loom::thread;
 
-use super::cell::{Claimable, Recorder, ResultRef, Runnable, Stored};
+use super::blocking::Unpark;
+use super::cell::{Claimable, Recorder, ResultRef, Runnable, Stored, current};
+use super::extras::Extras;
 use super::outcome::{Outcome, TaskInfo};
-use crate::error::TaskError;
+use crate::error::{Clock, TaskError};
 use crate::id::OwnerId;
 
 /// Counts how often it is woken.
@@ -40,6 +43,7 @@ struct Unrecorded;
 
 impl Recorder for Unrecorded {
     fn finished(&mut self, _task: TaskInfo<'_>, _outcome: Outcome) {}
+    fn told(&mut self) {}
     fn overtaken(&mut self) {}
 }
 
@@ -194,5 +198,53 @@ fn loom_the_last_reference_frees() {
         drop(result);
         dropper.join().unwrap();
         assert_eq!(drops.load(Ordering::SeqCst), 1);
+    });
+}
+
+/// A job with a time limit, which the alarm may end while it runs.
+fn limited<T: Send + 'static>(
+    job: impl FnOnce() -> T + Send + 'static,
+) -> (Runnable, ResultRef<T>) {
+    let mut extras = Box::<Extras>::default();
+    // Beyond the clock, so that no alarm is set: the model is the alarm.
+    extras.run_timeout = Some(Duration::MAX);
+    Runnable::new(move || Ok(job()), OwnerId::NONE, 0, Some(extras))
+}
+
+#[test]
+fn loom_completion_against_a_run_timeout() {
+    loom::model(|| {
+        let drops = Arc::new(AtomicUsize::new(0));
+        let captured = Dropped(Arc::clone(&drops));
+        let alarm = Arc::new(Mutex::new(None));
+        let set = Arc::clone(&alarm);
+        let (runnable, mut result) = limited(move || {
+            drop(captured);
+            // Nobody can end the task from outside before its clock was started.
+            let cell = current().expect("runs as a task");
+            let ring = move || cell.finish_running(|| TaskError::timed_out(Clock::Run, None));
+            *set.lock().unwrap() = Some(thread::spawn(ring));
+        });
+        assert!(run(runnable));
+        let alarm = alarm.lock().unwrap().take().expect("it was set");
+        let timed_out = alarm.join().unwrap();
+        assert_eq!(drops.load(Ordering::SeqCst), 1);
+        assert_eq!(result.take().unwrap().is_err(), timed_out);
+    });
+}
+
+#[test]
+fn loom_a_second_wait_with_the_waker_of_the_first() {
+    loom::model(|| {
+        let (runnable, mut result) = task(|| 7);
+        let unpark = Arc::new(Unpark::new());
+        let waker = Waker::from(Arc::clone(&unpark));
+        // The first wait times out, and leaves its waker where it is.
+        assert!(result.wake_when_done(&waker));
+        let runner = thread::spawn(move || run(runnable));
+        unpark.reset();
+        let parks = result.take().is_none() && result.wake_when_done(&waker);
+        runner.join().unwrap();
+        assert!(!parks || unpark.is_woken(), "the thread parks for ever");
     });
 }

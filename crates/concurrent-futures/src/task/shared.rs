@@ -1,9 +1,12 @@
 //! A future of a task that can be cloned, for several who wait for one result.
 //!
-//! The core owns the task's own future and has itself told when the task is done; then it takes the
-//! result, keeps it, and tells whoever waits. The task knows the core weakly: when the last clone
-//! goes, the task's future goes with it, as if it had never been shared.
+//! The core owns the task's own future and has itself told when the task is done; then it wakes
+//! whoever waits. The first of them takes the result over into the core, on its own thread, since
+//! that may mean to decode it; those who come meanwhile are woken when it is there. The task knows
+//! the core weakly: when the last clone goes, the task's future goes with it, as if it had never
+//! been shared.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::hash::{Hash, Hasher};
@@ -11,8 +14,6 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
-
-use slab::Slab;
 
 use super::blocking::block_until;
 use super::future::{AbortOutcome, TaskFuture, TaskHandle};
@@ -30,7 +31,7 @@ use crate::time::Deadline;
 pub struct SharedTaskFuture<T> {
     core: Arc<Core<T>>,
     /// Where this clone's waiter is, if it waits.
-    waiter: Option<usize>,
+    waiter: Option<u64>,
 }
 
 struct Core<T> {
@@ -42,16 +43,18 @@ struct Core<T> {
 struct State<T> {
     /// The task's own future, until it is done.
     future: Option<TaskFuture<T>>,
-    waiters: Slab<Waiter>,
+    /// By numbers that are never used again: a clone that was told keeps its number for a while.
+    waiters: BTreeMap<u64, Waiter>,
+    next_number: u64,
 }
 
 /// What the task knows of the core.
 struct Report<T>(Weak<Core<T>>);
 
 impl<T: Send + Sync> Sink for Report<T> {
-    fn complete(&self, _key: u32, _outcome: Outcome) {
+    fn complete(&self, _key: u32, outcome: Outcome) {
         if let Some(core) = self.0.upgrade() {
-            core.finish();
+            core.tell(outcome);
         }
     }
 }
@@ -61,19 +64,30 @@ impl<T> Core<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the result over and tells everybody. The task is done.
-    fn finish(&self) {
-        let future = self.lock().future.take();
-        let Some(mut future) = future else { return };
-        let result = future.try_result().expect("the task is done");
-        let outcome = Outcome::of(&result);
-        if let Err(second) = self.result.set(result) {
-            unreachable!("the result is set once, and not again: {:?}", second.err());
-        }
+    /// Wakes all who wait; they look again.
+    fn tell(&self, outcome: Outcome) {
         let waiters = std::mem::take(&mut self.lock().waiters);
         for (_, waiter) in waiters {
             waiter.notify(outcome);
         }
+    }
+
+    /// The result, if the task is done and nobody else is about to take it over.
+    fn settle(&self) -> Option<&Result<T, TaskError>> {
+        if self.result.get().is_none()
+            && let Some(outcome) = self.handle.outcome()
+        {
+            let future = self.lock().future.take();
+            if let Some(mut future) = future {
+                let result = future.try_result().expect("the task is done");
+                assert!(
+                    self.result.set(result).is_ok(),
+                    "only who took the future sets the result"
+                );
+                self.tell(outcome);
+            }
+        }
+        self.result.get()
     }
 }
 
@@ -84,10 +98,10 @@ impl<T> SharedTaskFuture<T> {
         self.core.handle.id()
     }
 
-    /// The result is there.
+    /// The task is over, whichever way.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.core.result.get().is_some()
+        self.core.handle.is_done()
     }
 
     /// The task was cancelled before it started.
@@ -99,16 +113,13 @@ impl<T> SharedTaskFuture<T> {
     /// How the task ended, if it has.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
-        self.core.result.get().map(Outcome::of)
+        self.core.handle.outcome()
     }
 
     /// The error, if the task is over and has one.
     #[must_use]
     pub fn error(&self) -> Option<&TaskError> {
-        self.core
-            .result
-            .get()
-            .and_then(|result| result.as_ref().err())
+        self.core.settle().and_then(|result| result.as_ref().err())
     }
 
     /// As [`TaskFuture::cancel`]: for all clones.
@@ -126,52 +137,63 @@ impl<T> SharedTaskFuture<T> {
         self.core.handle.on_done(callback);
     }
 
-    /// Has `waiter` told when the result is there, in place of an earlier waiter of this clone.
-    /// False if it is there.
-    pub(super) fn tell_when_done(&mut self, waiter: Waiter) -> bool {
+    /// Has `sink` told when the task is done. False if it is done.
+    pub(super) fn report_when_done(&mut self, sink: Arc<dyn Sink>, key: u32) -> bool {
+        let core = Arc::clone(&self.core);
+        self.wait_as(Waiter::Sink(sink, key), |_| !core.handle.is_done())
+    }
+
+    /// Puts `waiter` in place of an earlier one of this clone, if by then there is something to
+    /// wait for. False if there is not.
+    ///
+    /// Who makes the wait come to an end does so before it takes the lock to look for waiters.
+    fn wait_as(&mut self, waiter: Waiter, must_wait: impl FnOnce(&State<T>) -> bool) -> bool {
         let mut state = self.core.lock();
-        if self.core.result.get().is_some() {
+        if !must_wait(&state) {
+            drop(state);
+            guarded_drop(waiter);
             return false;
         }
-        let previous = match self.waiter {
-            Some(key) => Some(std::mem::replace(&mut state.waiters[key], waiter)),
-            None => {
-                self.waiter = Some(state.waiters.insert(waiter));
-                None
+        let number = match self.waiter {
+            Some(number) if state.waiters.contains_key(&number) => number,
+            _ => {
+                state.next_number += 1;
+                state.next_number
             }
         };
+        self.waiter = Some(number);
+        let previous = state.waiters.insert(number, waiter);
         drop(state);
         guarded_drop(previous);
         true
     }
 
     pub(super) fn forget_waiter(&mut self) {
-        if let Some(key) = self.waiter.take() {
-            // Gone already, if the result has come.
-            let waiter = self.core.lock().waiters.try_remove(key);
+        if let Some(number) = self.waiter.take() {
+            // Gone already, if it was told.
+            let waiter = self.core.lock().waiters.remove(&number);
             guarded_drop(waiter);
         }
     }
 }
 
 impl<T: Clone + Send + Sync + 'static> SharedTaskFuture<T> {
-    pub(super) fn new(future: TaskFuture<T>) -> Self {
+    pub(super) fn new(mut future: TaskFuture<T>) -> Self {
+        // An earlier waiter is dropped here, and not under the core's lock.
+        future.result_ref().forget_waiter();
         let core = Arc::new(Core {
             handle: future.handle(),
             result: OnceLock::new(),
             state: Mutex::new(State {
                 future: Some(future),
-                waiters: Slab::new(),
+                waiters: BTreeMap::new(),
+                next_number: 0,
             }),
         });
         let report = Arc::new(Report(Arc::downgrade(&core)));
-        let registered = core
-            .lock()
-            .future
-            .as_mut()
-            .is_some_and(|future| future.result_ref().report_when_done(report, 0));
-        if !registered {
-            core.finish();
+        if let Some(future) = &mut core.lock().future {
+            // If the task is done, whoever asks finds that out.
+            future.result_ref().report_when_done(report, 0);
         }
         Self { core, waiter: None }
     }
@@ -199,13 +221,21 @@ impl<T: Clone + Send + Sync + 'static> SharedTaskFuture<T> {
     }
 
     fn poll_result(&mut self, context: &mut Context<'_>) -> Poll<Result<T, TaskError>> {
-        if self.core.result.get().is_none()
-            && self.tell_when_done(Waiter::Waker(context.waker().clone()))
-        {
-            return Poll::Pending;
+        loop {
+            if let Some(result) = self.core.settle() {
+                return Poll::Ready(result.clone());
+            }
+            let core = Arc::clone(&self.core);
+            let waiter = Waiter::Waker(context.waker().clone());
+            // There is something to wait for while the task is not done, or while somebody else,
+            // who has the future, takes the result over.
+            let waits = self.wait_as(waiter, |state| {
+                core.result.get().is_none() && (!core.handle.is_done() || state.future.is_none())
+            });
+            if waits {
+                return Poll::Pending;
+            }
         }
-        let result = self.core.result.get().expect("the result is there");
-        Poll::Ready(result.clone())
     }
 }
 

@@ -9,8 +9,10 @@
 //! ```
 //!
 //! * `QUEUED`: the stage holds the job. Whoever moves the phase on owns the job.
-//! * `RUNNING`: the job has left the stage, which is empty. Without [`OUTSIDE`] only the runner may
-//!   fill it, and it publishes straight from here.
+//! * `RUNNING`: the runner takes the job out of the stage, which is empty from then on. Without
+//!   [`OUTSIDE`] only the runner may fill it, and it publishes straight from here. With it, others may
+//!   claim the task, but nobody does before the runner has taken the job: that is when it starts the
+//!   clock that they go by.
 //! * `COMPLETING`: the one who claimed fills the stage with the result.
 //! * `DONE`: the stage holds the result. It belongs to the future while [`INTEREST`] is set at that
 //!   moment, and to the one who published otherwise. Flags below the phase do not change any more,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::future::TaskFuture;
 use super::outcome::Outcome;
 use super::shared::SharedTaskFuture;
-use super::waiter::{Sink, Waiter};
+use super::waiter::Sink;
 use sealed::Waits;
 
 /// A future of a task, or a pair of a key of your own and such a future.
@@ -58,7 +58,7 @@ impl<T> Waits for SharedTaskFuture<T> {
     }
 
     fn report_when_done(&mut self, sink: Arc<dyn Sink>, key: u32) -> bool {
-        self.tell_when_done(Waiter::Sink(sink, key))
+        Self::report_when_done(self, sink, key)
     }
 
     fn forget_waiter(&mut self) {

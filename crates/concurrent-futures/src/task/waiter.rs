@@ -28,7 +28,9 @@ impl Waiter {
             Self::Sink(sink, key) => sink.complete(key, outcome),
         });
         if let Err(panic) = told {
-            tracing::error!(panic.message, panic.location, "a waker panicked");
+            panic::contain(|| {
+                tracing::error!(panic.message, panic.location, "a waker panicked");
+            });
         }
     }
 }

@@ -24,23 +24,22 @@ pub(super) fn current_pool() -> OwnerId {
     POOL.try_with(Cell::get).unwrap_or(OwnerId::NONE)
 }
 
-/// A place among the pool's leases. Dropped without having run, it is given back.
+/// A place among the pool's leases. Dropped before its end was counted, it is given back.
 pub(super) struct Lease {
     pool: Arc<Shared>,
-    has_run: bool,
+    has_ended: bool,
 }
 
 impl Lease {
     pub(super) fn new(pool: Arc<Shared>) -> Self {
         Self {
             pool,
-            has_run: false,
+            has_ended: false,
         }
     }
 
     /// Works off the queue until it stays empty.
     pub(super) fn run(mut self) {
-        self.has_run = true;
         let outer = POOL.replace(self.pool.id);
         match self.pool.initialize() {
             Ok(()) => {
@@ -53,13 +52,19 @@ impl Lease {
                 self.pool.lease_failed(&why);
             }
         }
+        self.has_ended = true;
         POOL.set(outer);
+    }
+
+    /// Somebody else gives the place back.
+    pub(super) fn forget(mut self) {
+        self.has_ended = true;
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if !self.has_run {
+        if !self.has_ended {
             self.pool
                 .lease_failed(&super::shared::runtime_has_shut_down());
         }
@@ -128,12 +133,7 @@ impl Record<'_> {
             self.pool
                 .observe(|observer| observer.started(task.cell().info(), self.slot.worker, waited));
         }
-        let has_extras = task.cell().extras().is_some();
         task.run(self);
-        if has_extras {
-            // There may have been callbacks, which are not the next task's time.
-            self.clock = Instant::now();
-        }
     }
 
     /// The body has ended. Gives the time that it took.
@@ -154,6 +154,11 @@ impl Recorder for Record<'_> {
             let worker = self.slot.worker;
             observer.finished(task, outcome, Some(Run { worker, time }));
         });
+    }
+
+    fn told(&mut self) {
+        // Their time is not the next task's.
+        self.clock = Instant::now();
     }
 
     fn overtaken(&mut self) {

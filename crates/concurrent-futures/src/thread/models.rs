@@ -14,6 +14,7 @@ struct Unrecorded;
 
 impl Recorder for Unrecorded {
     fn finished(&mut self, _task: TaskInfo<'_>, _outcome: Outcome) {}
+    fn told(&mut self) {}
     fn overtaken(&mut self) {}
 }
 

@@ -132,7 +132,7 @@ impl Shared {
     #[cold]
     pub(super) fn start_lease(self: &Arc<Self>) {
         if let Err(error) = self.spawner.spawn(self) {
-            tracing::warn!(%error, "no thread for a worker");
+            panic::contain(|| tracing::warn!(%error, "no thread for a worker"));
             self.lease_failed(&TaskError::rejected(Rejection::Broken).caused_by(error));
         }
     }
@@ -158,7 +158,7 @@ impl Shared {
                 .of_task(Some("initializer".into()))
                 .into(),
         };
-        tracing::error!(%error, "the initializer failed, and with it the pool");
+        panic::contain(|| tracing::error!(%error, "the initializer failed, and with it the pool"));
         Err(TaskError::rejected(Rejection::Broken).caused_by(error))
     }
 
@@ -198,10 +198,10 @@ impl Shared {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        let slots = self.slots.all();
         // In this order: what is finished, what has started, what was submitted. So whatever is
         // seen in one of them is seen in the next, and no difference is ever negative.
         let mut finished = self.queue.counts().finished;
+        let slots = self.slots.all();
         let mut ended = 0;
         for slot in &slots {
             slot.add_finished(&mut finished);
@@ -231,7 +231,9 @@ impl Shared {
         if let Some(observer) = &self.observer
             && let Err(panic) = panic::guard(|| tell(&**observer))
         {
-            tracing::error!(panic.message, panic.location, "an observer panicked");
+            panic::contain(|| {
+                tracing::error!(panic.message, panic.location, "an observer panicked");
+            });
         }
     }
 }
@@ -250,6 +252,9 @@ impl Owner for Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        // This may be anybody's thread, in the middle of a cancellation.
+        panic::guarded_drop(self.observer.take());
+        panic::guarded_drop(self.initializer.take());
         if let Some(sentinel) = self.sentinel.get() {
             sentinel.abort();
         }
@@ -265,7 +270,7 @@ impl fmt::Debug for Shared {
 }
 
 fn refuse(task: &Runnable, why: TaskError) {
-    tracing::debug!(task = ?task.cell().info(), %why, "a task was rejected");
+    panic::contain(|| tracing::debug!(task = ?task.cell().info(), %why, "a task was rejected"));
     task.cell().refuse(why);
 }
 

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -63,15 +63,32 @@ impl Spawner {
             }
             Self::Runtime(handle) => {
                 // Gives its place back itself, if the runtime drops it.
-                let lease = Lease::new(pool);
-                // tokio panics when the system refuses its first thread.
-                if let Err(panic) = panic::guard(|| drop(handle.spawn_blocking(|| lease.run()))) {
-                    tracing::warn!(panic.message, "no thread for a worker");
+                let lease = Arc::new(Mutex::new(Some(Lease::new(pool))));
+                let blocking = Arc::clone(&lease);
+                let run = move || {
+                    if let Some(lease) = take(&blocking) {
+                        lease.run();
+                    }
+                };
+                // When the system refuses the first thread, tokio panics and keeps what it was
+                // given, until another thread may come to it.
+                let Err(panic) = panic::guard(|| drop(handle.spawn_blocking(run))) else {
+                    return Ok(());
+                };
+                match take(&lease) {
+                    Some(lease) => {
+                        lease.forget();
+                        Err(io::Error::other(panic.message))
+                    }
+                    None => Ok(()),
                 }
-                Ok(())
             }
         }
     }
+}
+
+fn take(lease: &Mutex<Option<Lease>>) -> Option<Lease> {
+    lease.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 impl fmt::Debug for Spawner {

@@ -16,16 +16,22 @@ pub(crate) struct Expiry {
 }
 
 #[derive(Debug)]
-struct WakeAlarm(Mutex<Waker>);
+struct WakeAlarm(Mutex<Option<Waker>>);
+
+impl WakeAlarm {
+    fn replace(&self, waker: Option<Waker>) -> Option<Waker> {
+        std::mem::replace(
+            &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner),
+            waker,
+        )
+    }
+}
 
 impl Alarm for WakeAlarm {
     fn ring(&self) {
-        let waker = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        waker.wake();
+        if let Some(waker) = self.replace(None) {
+            waker.wake();
+        }
     }
 }
 
@@ -51,11 +57,12 @@ impl Expiry {
         }
         match &self.scheduled {
             Some((_, alarm)) => {
-                let mut waker = alarm.0.lock().unwrap_or_else(PoisonError::into_inner);
-                waker.clone_from(context.waker());
+                // A waker is foreign code: it is cloned before the lock, and dropped after it.
+                let previous = alarm.replace(Some(context.waker().clone()));
+                drop(previous);
             }
             None => {
-                let alarm = Arc::new(WakeAlarm(Mutex::new(context.waker().clone())));
+                let alarm = Arc::new(WakeAlarm(Mutex::new(Some(context.waker().clone()))));
                 match schedule(at, Arc::clone(&alarm) as Arc<dyn Alarm>) {
                     Ok(timer) => self.scheduled = Some((timer, alarm)),
                     // Without a thread that wakes us we ask again and again, which is dear but

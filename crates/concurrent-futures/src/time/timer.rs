@@ -121,17 +121,28 @@ fn watch() {
             Some(first) => {
                 let alarm = first.remove();
                 schedule.watched = false;
-                if !schedule.alarms.is_empty()
-                    && let Err(error) = schedule.call_a_watch()
-                {
-                    // This thread watches on after the alarm; later ones may ring late.
-                    tracing::warn!(%error, "the system refuses a second timer thread");
-                }
+                let refused = if schedule.alarms.is_empty() {
+                    None
+                } else {
+                    schedule.call_a_watch().err()
+                };
                 drop(schedule);
-                if let Err(panic) = panic::guard(|| alarm.ring()) {
-                    tracing::error!(panic.message, "a timer's alarm panicked");
+                if let Some(error) = refused {
+                    // This thread watches on after the alarm; later ones may ring late.
+                    panic::contain(|| {
+                        tracing::warn!(%error, "the system refuses a second timer thread");
+                    });
                 }
-                drop(alarm);
+                // The drop may be that of the last reference to what the alarm was for.
+                let rung = panic::guard(|| {
+                    alarm.ring();
+                    drop(alarm);
+                });
+                if let Err(panic) = rung {
+                    panic::contain(|| {
+                        tracing::error!(panic.message, panic.location, "an alarm panicked");
+                    });
+                }
                 schedule = lock();
                 if !schedule.watched {
                     schedule.watched = true;

@@ -53,6 +53,7 @@ impl<T: Send + 'static> Claimable<T> {
         if !self.0.state().claim_unfinished() {
             return Err(stored);
         }
+        self.0.stop_clock(Clock::Wait);
         let stored = match stored {
             Stored::Ready(Err(error)) => Stored::Ready(Err(self.0.name_error(error))),
             stored => stored,

@@ -104,6 +104,10 @@ impl<K: Kind> Cell<K> {
         let job =
             unsafe { Self::with_stage(header, |stage| ManuallyDrop::take(&mut (*stage).job)) };
         let cell = CellRef(header);
+        // Only now that the job has left the stage may somebody else fill it.
+        if let Some(extras) = cell.extras() {
+            cell.start_run_clock(extras);
+        }
         let result = {
             let _current = CurrentCell::enter(header);
             match panic::guard(|| match cell.extras() {
@@ -132,7 +136,9 @@ impl<K: Kind> Cell<K> {
                 (*stage).result = ManuallyDrop::new(K::store(result));
             });
         }
-        cell.publish(outcome);
+        if cell.publish(outcome) {
+            recorder.told();
+        }
     }
 
     /// # Safety

@@ -106,7 +106,9 @@ impl CellRef {
             && let Some(extras) = self.extras()
             && let Err(panic) = panic::guard(|| extras.token().cancel())
         {
-            tracing::error!(panic.message, panic.location, "a waker panicked");
+            panic::contain(|| {
+                tracing::error!(panic.message, panic.location, "a waker panicked");
+            });
         }
     }
 
@@ -164,7 +166,7 @@ impl CellRef {
     }
 
     /// Makes a running task final while its body goes on, and asks the body to stop.
-    fn finish_running(&self, error: impl FnOnce() -> TaskError) -> bool {
+    pub(in crate::task) fn finish_running(&self, error: impl FnOnce() -> TaskError) -> bool {
         if !self.state().claim_running() {
             return false;
         }
@@ -188,18 +190,25 @@ impl CellRef {
     }
 
     /// The caller has claimed the task, and the stage is empty.
-    fn publish_error(&self, error: TaskError, outcome: Outcome) {
-        // SAFETY: as said above, which is why this method is private to the claims.
+    pub(super) fn publish_error(&self, error: TaskError, outcome: Outcome) {
+        // SAFETY: as said above, which is why only the claims call this.
         unsafe { (self.header().vtable.put_error)(self.0, error) };
         self.clone().publish(outcome);
     }
 
-    /// Gives the result, which is in the stage, to who may have it. Consumes the reference.
-    pub(super) fn publish(self, outcome: Outcome) {
+    /// Gives the result, which is in the stage, to who may have it. Consumes the reference. True if
+    /// foreign code was told, or has dropped the result.
+    pub(super) fn publish(self, outcome: Outcome) -> bool {
         match self.state().publish(outcome) {
-            // The reference went with the change of the state.
-            Published::Quietly => std::mem::forget(self),
-            Published::Observed(before) => self.tell(before, outcome),
+            Published::Quietly => {
+                // The reference went with the change of the state.
+                std::mem::forget(self);
+                false
+            }
+            Published::Observed(before) => {
+                self.tell(before, outcome);
+                true
+            }
         }
     }
 
@@ -246,6 +255,21 @@ impl CellRef {
             self.stop_clock(clock);
         }
         Ok(())
+    }
+}
+
+impl CellRef {
+    /// The job has left the stage, so that the alarm may fill it.
+    pub(super) fn start_run_clock(&self, extras: &Extras) {
+        // The queue's clock, if there is one, has nothing left to say.
+        extras.set_timer(Clock::Queue, None);
+        if let Some(limit) = extras.run_timeout
+            && let Err(error) = self.start_clock(Clock::Run, limit)
+        {
+            panic::contain(|| {
+                tracing::error!(task = ?self.info(), %error, "no thread for the run timeout");
+            });
+        }
     }
 }
 

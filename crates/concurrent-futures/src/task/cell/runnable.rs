@@ -6,7 +6,7 @@ use super::kind::Local;
 use super::layout::{Cell, Stage};
 use super::reference::CellRef;
 use super::result::ResultRef;
-use crate::error::{Clock, Ran, TaskError};
+use crate::error::{Ran, TaskError};
 use crate::id::OwnerId;
 use crate::task::extras::Extras;
 use crate::task::outcome::{Outcome, TaskInfo};
@@ -16,6 +16,9 @@ use crate::task::state::{self, State};
 pub(crate) trait Recorder {
     /// The task is about to become final.
     fn finished(&mut self, task: TaskInfo<'_>, outcome: Outcome);
+
+    /// Foreign code has run since then: callbacks, wakers, or the drop of the result.
+    fn told(&mut self);
 
     /// Somebody else has made the task final while its body ran.
     fn overtaken(&mut self);
@@ -84,22 +87,19 @@ impl Started {
     /// Calls the body on this thread and makes the result final.
     #[inline]
     pub(crate) fn run(self, recorder: &mut dyn Recorder) {
-        if let Some(extras) = self.0.extras() {
-            self.start_run_clock(extras);
-        }
         let cell = ManuallyDrop::new(self);
         let header = cell.0.0;
         // SAFETY: `Started` exists because `start` was won; its reference is handed on, once.
         unsafe { (header.as_ref().vtable.run)(header, recorder) };
     }
+}
 
-    fn start_run_clock(&self, extras: &Extras) {
-        // The queue's clock, if there is one, has nothing left to say.
-        extras.set_timer(Clock::Queue, None);
-        if let Some(limit) = extras.run_timeout
-            && let Err(error) = self.0.start_clock(Clock::Run, limit)
-        {
-            tracing::error!(task = ?self.0.info(), %error, "no thread for the run timeout");
-        }
+impl Drop for Started {
+    /// Not reached by [`Self::run`]: somebody's panic has come between.
+    fn drop(&mut self) {
+        // SAFETY: `start` was won and the job not taken, so both job and result are this handle's.
+        unsafe { (self.0.header().vtable.discard_job)(self.0.0) };
+        let error = self.0.name_error(TaskError::abandoned(Ran::No));
+        self.0.publish_error(error, Outcome::Abandoned);
     }
 }
