@@ -1,6 +1,6 @@
 //! The future: its states, its callbacks, and what it gives to whom.
 
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use concurrent_futures::{
@@ -150,15 +150,17 @@ tests! {
     fn callbacks_run_in_order_each_once_and_a_panic_stops_none() {
         let (pool, gate) = busy_pool();
         let future = pool.submit(|| 1, ());
-        let order = Arc::new(Mutex::new(Vec::new()));
+        let (sender, receiver) = mpsc::channel();
         for number in 0..3 {
-            let order = Arc::clone(&order);
-            future.on_done(move |_, _| order.lock().unwrap().push(number));
+            let sender = sender.clone();
+            future.on_done(move |_, _| sender.send(number).unwrap());
             future.on_done(|_, _| panic!("a callback that panics"));
         }
+        drop(sender);
         gate.open();
+        // Ends when the last callback is gone.
+        assert_eq!(receiver.iter().collect::<Vec<_>>(), [0, 1, 2]);
         assert_eq!(future.result().unwrap(), 1);
-        assert_eq!(*order.lock().unwrap(), [0, 1, 2]);
     }
 
     fn a_callback_sees_a_cancellation() {

@@ -185,7 +185,7 @@ impl<T> TaskFuture<T> {
     /// this thread, if it is over already.
     ///
     /// Callbacks run in the order in which they were added, before whoever awaits the future is
-    /// woken. They should be short. A panic in one is logged and stops neither the others nor the
+    /// woken (who looks at it just then may see that it is done). They should be short. A panic in one is logged and stops neither the others nor the
     /// result.
     pub fn on_done(&self, callback: impl FnOnce(TaskId, Outcome) + Send + 'static) {
         self.cell().on_done(Box::new(callback));

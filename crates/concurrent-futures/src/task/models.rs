@@ -89,6 +89,8 @@ fn loom_completion_against_waiter_registration() {
         }
         runner.join().unwrap();
         assert_eq!(bell.rings(), usize::from(waits));
+        drop(result);
+        assert_eq!(Arc::strong_count(&bell), 1, "no waker is left behind");
     });
 }
 
