@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::queue::{Next, Worker};
-use super::shared::Shared;
+use super::shared::{Shared, runtime_has_shut_down};
 use super::slot::Slot;
+use crate::error::{Rejection, TaskError};
 use crate::executor::Run;
 use crate::id::OwnerId;
 use crate::task::{Outcome, Recorder, Runnable, TaskInfo};
@@ -27,6 +28,7 @@ pub(super) fn current_pool() -> OwnerId {
 /// A place among the pool's leases. Dropped before its end was counted, it is given back.
 pub(super) struct Lease {
     pool: Arc<Shared>,
+    worker: Worker,
     has_ended: bool,
 }
 
@@ -34,6 +36,7 @@ impl Lease {
     pub(super) fn new(pool: Arc<Shared>) -> Self {
         Self {
             pool,
+            worker: Worker::new(),
             has_ended: false,
         }
     }
@@ -44,12 +47,12 @@ impl Lease {
         match self.pool.initialize() {
             Ok(()) => {
                 let slot = self.pool.slots.take();
-                work(&self.pool, &slot);
+                work(&self.pool, &slot, &mut self.worker);
                 self.pool.slots.give_back(slot);
             }
             Err(why) => {
                 self.pool.break_down(&why);
-                self.pool.lease_failed(&why);
+                self.pool.lease_failed(&mut self.worker, &why);
             }
         }
         self.has_ended = true;
@@ -65,15 +68,18 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if !self.has_ended {
-            self.pool
-                .lease_failed(&super::shared::runtime_has_shut_down());
+            let why = if std::thread::panicking() {
+                TaskError::rejected(Rejection::Broken).caused_by("a worker of the pool panicked")
+            } else {
+                runtime_has_shut_down()
+            };
+            self.pool.lease_failed(&mut self.worker, &why);
         }
     }
 }
 
-fn work(pool: &Arc<Shared>, slot: &Slot) {
+fn work(pool: &Arc<Shared>, slot: &Slot, worker: &mut Worker) {
     let linger = pool.spawner.linger();
-    let mut worker = Worker::new();
     let mut entered = None;
     let mut record = Record {
         pool,
@@ -85,7 +91,7 @@ fn work(pool: &Arc<Shared>, slot: &Slot) {
         .is_shared()
         .then(|| record.clock + SHARED_TENURE);
     loop {
-        match pool.queue.next(&mut worker, linger) {
+        match pool.queue.next(worker, linger) {
             Next::Task {
                 task,
                 has_waited,
@@ -105,7 +111,7 @@ fn work(pool: &Arc<Shared>, slot: &Slot) {
             Next::End(closed) => return closed.tell(),
         }
         if tenure_end.is_some_and(|end| record.clock >= end) {
-            return match pool.queue.hand_over(&mut worker) {
+            return match pool.queue.hand_over(worker) {
                 Ok(()) => pool.start_lease(),
                 Err(closed) => closed.tell(),
             };

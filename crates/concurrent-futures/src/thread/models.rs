@@ -157,7 +157,7 @@ fn loom_failed_lease_against_submit() {
                 Pushed::Queued | Pushed::Refused(..) => {}
                 // As if the system had refused the thread.
                 Pushed::NeedsLease => {
-                    let (tasks, closed) = other.lease_failed();
+                    let (tasks, closed) = other.lease_failed(&mut Worker::new());
                     for task in tasks {
                         task.cell().finish_queued(TaskError::cancelled);
                     }

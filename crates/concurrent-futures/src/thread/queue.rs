@@ -318,15 +318,14 @@ impl Queue {
 
     /// A lease could not be had, or was lost. If it was the last, the tasks are handed out, since
     /// nobody can run them.
-    pub(super) fn lease_failed(&self) -> (Vec<Runnable>, Closed) {
+    pub(super) fn lease_failed(&self, worker: &mut Worker) -> (Vec<Runnable>, Closed) {
         let (mut front, mut state) = self.lock_all();
         let tasks = if state.leases == 1 {
             drain(&mut front, &mut state)
         } else {
             Vec::new()
         };
-        // It was asked for, and so counts as searching.
-        let closed = end_lease(&mut state, &mut Worker::new());
+        let closed = end_lease(&mut state, worker);
         (tasks, closed)
     }
 

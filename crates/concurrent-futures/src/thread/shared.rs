@@ -9,7 +9,7 @@ use tokio::task::AbortHandle;
 
 use super::entry::Home;
 use super::lease::current_pool;
-use super::queue::{Closed, Pushed, Queue};
+use super::queue::{Closed, Pushed, Queue, Worker};
 use super::slot::Slot;
 use super::spawner::Spawner;
 use crate::error::{BoxError, Rejection, TaskError};
@@ -133,13 +133,14 @@ impl Shared {
     pub(super) fn start_lease(self: &Arc<Self>) {
         if let Err(error) = self.spawner.spawn(self) {
             panic::contain(|| tracing::warn!(%error, "no thread for a worker"));
-            self.lease_failed(&TaskError::rejected(Rejection::Broken).caused_by(error));
+            let why = TaskError::rejected(Rejection::Broken).caused_by(error);
+            self.lease_failed(&mut Worker::new(), &why);
         }
     }
 
     /// Gives a lease's place back. If it was the last, nobody can run what is queued.
-    pub(super) fn lease_failed(&self, why: &TaskError) {
-        reject_all(self.queue.lease_failed(), why);
+    pub(super) fn lease_failed(&self, worker: &mut Worker, why: &TaskError) {
+        reject_all(self.queue.lease_failed(worker), why);
     }
 
     /// Takes nothing any more, and rejects what is queued.
