@@ -1,12 +1,11 @@
 //! Runtimes: the pool works in one, outside of any, from several, and after their end.
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use concurrent_futures::{Executor, Promise, Rejection, ThreadPoolExecutor, as_completed, wait};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::harness::{Gate, check, tests};
+use crate::harness::{Gate, tests};
 
 fn current_thread() -> Runtime {
     Builder::new_current_thread().enable_time().build().unwrap()
@@ -18,33 +17,6 @@ fn multi_thread() -> Runtime {
         .enable_time()
         .build()
         .unwrap()
-}
-
-static POOL: LazyLock<ThreadPoolExecutor> = LazyLock::new(|| {
-    ThreadPoolExecutor::builder()
-        .max_workers(2)
-        .thread_name_prefix("static")
-        .build()
-        .unwrap()
-});
-
-#[tokio::test]
-async fn a_static_pool_serves_the_first_test_runtime() {
-    use_the_static_pool().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_static_pool_serves_the_next_test_runtime() {
-    use_the_static_pool().await;
-}
-
-async fn use_the_static_pool() {
-    let own = Handle::current().id();
-    for _ in 0..100 {
-        assert_eq!(POOL.submit(u64::pow, (2, 8)).await.unwrap(), 256);
-        let seen = POOL.spawn(|| Handle::current().id()).await.unwrap();
-        assert_eq!(seen, own, "the task is in the runtime that submitted it");
-    }
 }
 
 tests! {
@@ -285,11 +257,4 @@ tests! {
         }
         assert_eq!(pool.stats().workers(), 0);
     }
-}
-
-#[test]
-fn the_static_pool_is_used_by_plain_code_as_well() {
-    check("runtimes::static", || {
-        assert_eq!(POOL.submit(u64::pow, (2, 8)).result().unwrap(), 256);
-    });
 }

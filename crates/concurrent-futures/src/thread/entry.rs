@@ -2,6 +2,9 @@
 //!
 //! Nearly all tasks of a pool come from one runtime, its home, which leases enter once. Only a task
 //! from another one carries its handle with it.
+//!
+//! The home is the first runtime from which a task came, and the pool keeps its handle for good: that
+//! a runtime has shut down cannot be seen from a handle.
 
 use std::sync::OnceLock;
 

@@ -11,6 +11,8 @@ mod queue;
 mod shared;
 mod slot;
 mod spawner;
+#[cfg(all(test, not(concurrent_futures_loom)))]
+mod tests;
 
 pub use builder::{BuildError, InitializerResult, ThreadPoolBuilder};
 pub use pool::ThreadPoolExecutor;
