@@ -89,7 +89,7 @@ tests! {
             .map(|_| {
                 let name = pool.submit(name, ()).result().unwrap();
                 // The worker is idle only some time after its task's result is there.
-                std::thread::sleep(Duration::from_millis(2));
+                eventually("the worker is idle", || pool.stats().idle() == 1);
                 name
             })
             .collect();

@@ -34,6 +34,7 @@ pub struct Stats {
     pub(crate) rejected: u64,
     pub(crate) occupied: usize,
     pub(crate) workers: usize,
+    pub(crate) idle: usize,
     pub(crate) max_workers: usize,
     pub(crate) waiting_times: Times,
     pub(crate) running_times: Times,
@@ -86,6 +87,12 @@ impl Stats {
     #[must_use]
     pub fn workers(&self) -> usize {
         self.workers
+    }
+
+    /// Workers that look or wait for work, those included that are about to begin.
+    #[must_use]
+    pub fn idle(&self) -> usize {
+        self.idle
     }
 
     /// Workers that may exist at the same time.

@@ -185,8 +185,10 @@ impl Queue {
         lock(&self.state).counts
     }
 
-    pub(super) fn leases(&self) -> usize {
-        lock(&self.state).leases
+    /// How many leases there are, and how many of them look or wait for work.
+    pub(super) fn leases(&self) -> (usize, usize) {
+        let state = lock(&self.state);
+        (state.leases, state.idle.len() + state.searching)
     }
 
     #[inline]

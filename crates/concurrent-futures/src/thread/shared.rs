@@ -210,6 +210,7 @@ impl Shared {
         }
         let started: u64 = slots.iter().map(|slot| slot.started_count()).sum();
         let counts = self.queue.counts();
+        let (workers, idle) = self.queue.leases();
         let (mut waiting, mut running) = (Times::none(), Times::none());
         for slot in &slots {
             slot.add_times(&mut waiting.0, &mut running.0);
@@ -220,7 +221,8 @@ impl Shared {
             finished,
             rejected: counts.rejected,
             occupied: usize::try_from(started - ended).unwrap_or(usize::MAX),
-            workers: self.queue.leases(),
+            workers,
+            idle,
             max_workers: self.queue.max_leases(),
             waiting_times: waiting,
             running_times: running,
