@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use concurrent_futures::{Executor, Rejection, Shutdown, ThreadPoolExecutor};
+use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::harness::{Gate, tests};
 
@@ -91,5 +92,42 @@ tests! {
         drop(pool);
         crate::harness::eventually("all is released", || Arc::strong_count(&captured) == 1);
         assert_eq!(*messages.lock().unwrap(), 100);
+    }
+
+    fn an_error_whose_text_panics_breaks_the_pool_and_nothing_else() {
+        #[derive(Debug)]
+        struct Mute;
+        impl std::fmt::Display for Mute {
+            fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                panic!("an error without a text")
+            }
+        }
+        impl std::error::Error for Mute {}
+        // Formats every field of every event, as a log does.
+        struct Formats;
+        impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Formats {
+            fn on_event(
+                &self,
+                event: &tracing::Event<'_>,
+                _: tracing_subscriber::layer::Context<'_, S>,
+            ) {
+                event.record(&mut |_: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+                    drop(format!("{value:?}"));
+                });
+            }
+        }
+        let dispatch = tracing::Dispatch::new(tracing_subscriber::registry().with(Formats));
+        let pool = ThreadPoolExecutor::builder()
+            .max_workers(1)
+            .initializer(move || {
+                // For the rest of this thread's life, the log of the failure included.
+                std::mem::forget(tracing::dispatcher::set_default(&dispatch));
+                Err::<(), _>(Mute)
+            })
+            .build()
+            .unwrap();
+        assert!(pool.spawn(|| 7).result().unwrap_err().is_rejected());
+        pool.blocking_shutdown(Shutdown::new()).unwrap();
+        assert_eq!(pool.stats().workers(), 0);
     }
 }
