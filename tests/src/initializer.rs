@@ -126,7 +126,9 @@ tests! {
             })
             .build()
             .unwrap();
-        assert!(pool.spawn(|| 7).result().unwrap_err().is_rejected());
+        let error = pool.spawn(|| 7).result().unwrap_err();
+        assert!(error.is_rejected());
+        assert!(error.downcast_ref::<Mute>().is_some(), "the cause is the initializer's own");
         pool.blocking_shutdown(Shutdown::new()).unwrap();
         assert_eq!(pool.stats().workers(), 0);
     }
