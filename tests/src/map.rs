@@ -303,4 +303,14 @@ tests! {
             assert_eq!(results.into_iter().count(), 10);
         }
     }
+
+    fn the_options_of_a_submission_hold_for_a_map() {
+        let pool = ThreadPoolExecutor::new(2);
+        let named = pool.with(TaskOptions::new().name("squares"));
+        let sum: u64 = named.map(|n: u64| n * n, 0..4).into_iter().map(Result::unwrap).sum();
+        assert_eq!(sum, 14);
+        let refuse = |n: u64| if n == 1 { Err("one") } else { Ok(n) };
+        let results: Vec<_> = named.try_map(refuse, 0..2).into_iter().collect();
+        assert_eq!(results[1].as_ref().unwrap_err().message().unwrap(), "one");
+    }
 }

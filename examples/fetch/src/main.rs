@@ -39,7 +39,7 @@ fn demo(arguments: Arguments, report: &Arc<Report>) -> anyhow::Result<ExitCode> 
         None => {
             let httpbin =
                 Httpbin::start().context("cannot start a httpbin here: give one by --base-url")?;
-            report.note(&format!("asking an own httpbin at {}", httpbin.base_url()));
+            report.note(&format!("asking its own httpbin at {}", httpbin.base_url()));
             (httpbin.base_url().to_owned(), Some(httpbin))
         }
     };

@@ -1,5 +1,6 @@
 //! What an executor counts, as one consistent picture.
 
+use std::fmt;
 use std::time::Duration;
 
 use histogram::Histogram;
@@ -13,7 +14,7 @@ pub(crate) const MAX_VALUE_POWER: u8 = 47;
 /// The counters of an executor at one moment, made by its `stats()`.
 ///
 /// At every moment, also under load: submitted tasks are queued, running, or finished with exactly
-/// one [`Outcome`].
+/// one [`Outcome`]. A chunk of a map is one task here, and succeeds also where an item of it fails.
 ///
 /// ```
 /// use concurrent_futures::{Executor, Outcome, ThreadPoolExecutor};
@@ -116,7 +117,7 @@ impl Stats {
 }
 
 /// A distribution of times.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Times(pub(crate) Histogram);
 
 impl Times {
@@ -146,5 +147,15 @@ impl Times {
     pub fn quantile(&self, share: f64) -> Option<Duration> {
         let bucket = self.0.quantile_bucket(share).ok().flatten()?;
         Some(Duration::from_nanos(bucket.end()))
+    }
+}
+
+impl fmt::Debug for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Times")
+            .field("count", &self.count())
+            .field("median", &self.quantile(0.5))
+            .field("most", &self.quantile(1.0))
+            .finish()
     }
 }

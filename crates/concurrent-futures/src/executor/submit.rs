@@ -252,7 +252,31 @@ impl<'a, E: Executor> WithOptions<'a, E> {
         self.executor.execute_fn(function, argument, &self.options)
     }
 
-    /// A `map` with these options for each item.
+    /// As [`Executor::map`], with these options for each item.
+    pub fn map<F, I, Marker>(&self, function: F, items: I) -> Map<E, I::IntoIter, F::Output>
+    where
+        F: TaskFn<I::Item, Marker, Output: Portable>,
+        I: IntoIterator<Item: Portable>,
+        Marker: 'static,
+    {
+        self.clone().mapping().map(function, items)
+    }
+
+    /// As [`Executor::try_map`], with these options for each item.
+    pub fn try_map<F, I, Marker>(
+        &self,
+        function: F,
+        items: I,
+    ) -> Map<E, I::IntoIter, <F::Output as Fallible>::Value>
+    where
+        F: TaskFn<I::Item, Marker, Output: Fallible<Value: Portable>>,
+        I: IntoIterator<Item: Portable>,
+        Marker: 'static,
+    {
+        self.clone().mapping().try_map(function, items)
+    }
+
+    /// A `map` with these options for each item, and more of its own.
     pub fn mapping(self) -> Mapping<'a, E> {
         Mapping::new(self.executor, self.options)
     }

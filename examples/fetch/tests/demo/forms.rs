@@ -24,7 +24,7 @@ fn as_completed_goes_on_after_the_number_that_fails() {
     assert_eq!(sorted(stdout), sorted(expected));
     assert_eq!(code, Some(0), "{stderr}");
     assert!(
-        stderr.starts_with("asking an own httpbin at http://127.0.0.1:"),
+        stderr.starts_with("asking its own httpbin at http://127.0.0.1:"),
         "{stderr}"
     );
     assert!(
