@@ -2,6 +2,8 @@
 
 use crate::error::TaskError;
 use crate::executor::{Chunk, Executor, InlineExecutor, Job, Portable, Shutdown, TaskOptions};
+#[cfg(not(concurrent_futures_loom))]
+use crate::process::ProcessPoolExecutor;
 use crate::task::TaskFuture;
 use crate::thread::ThreadPoolExecutor;
 
@@ -25,6 +27,9 @@ use crate::thread::ThreadPoolExecutor;
 pub enum AnyExecutor {
     /// On threads.
     Threads(ThreadPoolExecutor),
+    /// In worker processes.
+    #[cfg(not(concurrent_futures_loom))]
+    Processes(ProcessPoolExecutor),
     /// Where they are submitted.
     Inline(InlineExecutor),
 }
@@ -34,6 +39,8 @@ macro_rules! delegate {
     ($self:ident, $executor:ident => $call:expr) => {
         match $self {
             Self::Threads($executor) => $call,
+            #[cfg(not(concurrent_futures_loom))]
+            Self::Processes($executor) => $call,
             Self::Inline($executor) => $call,
         }
     };
@@ -78,6 +85,13 @@ impl Executor for AnyExecutor {
 impl From<ThreadPoolExecutor> for AnyExecutor {
     fn from(executor: ThreadPoolExecutor) -> Self {
         Self::Threads(executor)
+    }
+}
+
+#[cfg(not(concurrent_futures_loom))]
+impl From<ProcessPoolExecutor> for AnyExecutor {
+    fn from(executor: ProcessPoolExecutor) -> Self {
+        Self::Processes(executor)
     }
 }
 

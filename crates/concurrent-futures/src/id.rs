@@ -51,6 +51,11 @@ impl TaskId {
         Self(NonZeroU64::new(id).expect("ids start at 1"))
     }
 
+    /// An id that was made in another process.
+    pub(crate) fn from_number(number: u64) -> Option<Self> {
+        NonZeroU64::new(number).map(Self)
+    }
+
     /// The id as a number, for logs and metrics.
     #[must_use]
     pub fn get(self) -> u64 {

@@ -54,12 +54,15 @@
 
 mod any;
 mod as_completed;
+pub mod codec;
 mod context;
+mod cpus;
 mod error;
 mod executor;
 mod id;
 mod map;
 mod panic;
+mod process;
 pub mod stream;
 mod sync;
 pub mod task;
@@ -69,9 +72,11 @@ mod wait;
 
 pub use any::AnyExecutor;
 pub use as_completed::{AsCompleted, AsCompletedTimeout, as_completed};
-pub use error::{BoxError, Clock, ErrorKind, Ran, Rejection, TaskError};
+pub use error::{
+    BoxError, Clock, Direction, ErrorKind, Ran, Rejection, TaskError, WorkerExit,
+};
 pub use executor::{
-    Chunk, Executor, Fallible, InlineExecutor, Job, Observer, Portable, Run, Shutdown, Stats,
+    BuildError, BuildErrorKind, Chunk, Executor, Fallible, InitializerResult, InlineExecutor, Job, Observer, Portable, Run, Shutdown, Stats,
     TaskFn, TaskOptions, Times, WithOptions, WorkerId,
 };
 pub use id::TaskId;
@@ -79,7 +84,9 @@ pub use map::{Map, Mapping};
 pub use task::{
     AbortOutcome, Outcome, Promise, SharedTaskFuture, TaskFuture, TaskHandle, TaskInfo, Waitable,
 };
-pub use thread::{BuildError, InitializerResult, ThreadPoolBuilder, ThreadPoolExecutor};
+#[cfg(not(concurrent_futures_loom))]
+pub use process::{ProcessPoolBuilder, ProcessPoolExecutor, WorkerState, WorkerStats, worker};
+pub use thread::{ThreadPoolBuilder, ThreadPoolExecutor};
 pub use wait::{Wait, Waited, Waiting, wait};
 
 #[cfg(doctest)]

@@ -1,19 +1,20 @@
 //! The primitives that the models replace: std's in a build, loom's under `--cfg concurrent_futures_loom`.
 //!
-//! Only what is modelled goes through here: the task cell and the thread pool's queue.
+//! Only what is modelled goes through here: the task cell, the thread pool's queue, and the memory that
+//! is shared with worker processes.
 
 #[cfg(concurrent_futures_loom)]
 pub(crate) use loom::{
     cell::UnsafeCell,
     sync::{
         Condvar, Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence},
+        atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence},
     },
 };
 #[cfg(not(concurrent_futures_loom))]
 pub(crate) use std::sync::{
     Condvar, Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence},
+    atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence},
 };
 
 #[cfg(not(concurrent_futures_loom))]

@@ -107,20 +107,102 @@ pub(crate) fn run_chunk<J: Job>(function: J::Function, items: Vec<J::Args>) -> C
         task.as_ref()
             .is_some_and(task::CurrentTask::is_stop_requested)
     };
-    let results = items
-        .into_iter()
-        .map(|item| {
-            if is_stopped() {
-                return Err(TaskError::cancelled());
-            }
-            match panic::guard(|| J::call(function, item)) {
-                Ok(result) => result,
-                Err(panic) => Err(TaskError::panicked(panic)),
-            }
-        })
-        .collect();
+    let mut results = Vec::with_capacity(items.len());
+    let mut items = items.into_iter();
+    // One guard serves all items up to the next that panics: short ones would feel one for each.
+    while let Err(panic) = panic::guard(|| {
+        for item in items.by_ref() {
+            // Whatever panics here, the drop of an item included, does so before the item has its
+            // result.
+            let result = if is_stopped() {
+                drop(item);
+                Err(TaskError::cancelled())
+            } else {
+                J::call(function, item)
+            };
+            results.push(result);
+        }
+    }) {
+        results.push(Err(TaskError::panicked(panic)));
+    }
     Chunk {
         results,
         time: start.elapsed(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::*;
+
+    fn run<F, A, T, Marker>(function: F, items: Vec<A>) -> Vec<Result<T, TaskError>>
+    where
+        F: TaskFn<A, Marker, Output = T>,
+        A: Portable,
+        T: Portable,
+        Marker: 'static,
+    {
+        run_chunk::<Call<F, A, Marker>>(function, items).results
+    }
+
+    #[test]
+    fn each_panic_costs_one_item_wherever_it_is_in_the_chunk() {
+        let refuse = |n: u32| {
+            if n.is_multiple_of(3) {
+                panic!("{n}")
+            } else {
+                n
+            }
+        };
+        for (n, result) in run(refuse, (0..10).collect()).into_iter().enumerate() {
+            match result {
+                Ok(value) => assert_eq!(value as usize, n),
+                Err(error) => assert_eq!(error.message().unwrap(), n.to_string()),
+            }
+        }
+        assert_eq!(run(refuse, vec![3, 3, 3]).len(), 3);
+    }
+
+    thread_local! {
+        static DROPPED: Cell<u32> = const { Cell::new(0) };
+    }
+
+    struct PanicsWhenDropped(u32);
+
+    impl Serialize for PanicsWhenDropped {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            self.0.serialize(serializer)
+        }
+    }
+
+    impl<'de> Deserialize<'de> for PanicsWhenDropped {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            u32::deserialize(deserializer).map(Self)
+        }
+    }
+
+    impl Drop for PanicsWhenDropped {
+        fn drop(&mut self) {
+            DROPPED.set(DROPPED.get() + 1);
+            panic!("dropped {}", self.0);
+        }
+    }
+
+    #[test]
+    fn an_item_whose_drop_panics_has_one_result() {
+        let results = run(
+            |item: PanicsWhenDropped| item.0,
+            (0..4).map(PanicsWhenDropped).collect(),
+        );
+        assert_eq!(results.len(), 4);
+        assert_eq!(DROPPED.get(), 4);
+        for (n, result) in results.into_iter().enumerate() {
+            let error = result.expect_err("the drop panicked");
+            assert_eq!(error.message().unwrap(), format!("dropped {n}"));
+        }
     }
 }

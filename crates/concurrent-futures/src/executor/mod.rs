@@ -1,5 +1,6 @@
 //! What runs tasks: the trait, what can be submitted, and with which options.
 
+mod building;
 mod function;
 mod inline;
 mod job;
@@ -8,6 +9,7 @@ mod options;
 mod stats;
 mod submit;
 
+pub use building::{BuildError, BuildErrorKind, InitializerResult};
 pub use function::{Fallible, Portable, TaskFn};
 pub use inline::InlineExecutor;
 pub use job::{Chunk, Job};

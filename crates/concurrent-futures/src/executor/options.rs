@@ -57,8 +57,8 @@ impl TaskOptions {
         self
     }
 
-    pub(crate) fn has_run_timeout(&self) -> bool {
-        self.run_timeout.is_some()
+    pub(crate) fn run_limit(&self) -> Option<Duration> {
+        self.run_timeout
     }
 
     /// The rare parts of a task that is submitted now, on this thread, if it has any.

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::planner::Planner;
 use super::results::{Dispatch, Map, SubmitChunk};
-use super::window::Window;
 use crate::executor::{
     Call, Executor, Fallible, Portable, TaskFn, TaskOptions, TryCall, assert_captures_nothing,
 };
@@ -63,7 +63,11 @@ impl<'a, E: Executor> Mapping<'a, E> {
         self
     }
 
-    /// Fixes how many items make one task; results are the same for any number. With a
+    /// Fixes how many items make one task; results are the same for any number.
+    ///
+    /// Otherwise it is found while the map runs: chunks begin with one item and grow to about half
+    /// a millisecond of work, to at most half of a worker's share of the window, and shrink towards
+    /// the end of an input that knows its length. With a
     /// [run timeout](TaskOptions::run_timeout) each item is a task of its own.
     ///
     /// # Panics
@@ -127,18 +131,18 @@ impl<'a, E: Executor> Mapping<'a, E> {
         submit: SubmitChunk<E, I::Item, T>,
         items: I,
     ) -> Map<E, I, T> {
-        let chunk = if self.options.has_run_timeout() {
+        let chunk = if self.options.run_limit().is_some() {
             Some(1)
         } else {
             self.chunk_size
         };
-        let window = Window::new(self.executor.max_workers(), self.window, chunk);
+        let planner = Planner::new(self.executor.max_workers(), self.window, chunk);
         let dispatch = Dispatch {
             executor: self.executor.clone(),
             options: self.options,
             submit,
         };
-        Map::start(dispatch, items, window, self.ordered, self.timeout)
+        Map::start(dispatch, items, planner, self.ordered, self.timeout)
     }
 }
 

@@ -1,9 +1,12 @@
 //! A function on many items: pulled as results are taken, given in the order of the items.
 
+mod cost;
 mod in_flight;
 mod mapping;
+mod planner;
 mod results;
-mod window;
+#[cfg(test)]
+mod tests;
 
 pub use mapping::Mapping;
 pub use results::Map;

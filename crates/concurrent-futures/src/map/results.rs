@@ -1,20 +1,24 @@
 //! The results of a `map`, and what keeps its items flowing.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use std::vec;
 
 use futures_core::Stream;
 
 use super::in_flight::InFlight;
-use super::window::Window;
+use super::planner::Planner;
 use crate::error::{Clock, TaskError};
 use crate::executor::{Chunk, TaskOptions};
 use crate::panic;
 use crate::task::{TaskFuture, block_until};
 use crate::time::{Deadline, Expiry};
+
+/// How many items of a chunk memory is reserved for before they are there: a chunk of fixed size may
+/// be larger than the input.
+const MOST_RESERVED: usize = 1 << 12;
 
 /// Which items a chunk has.
 #[derive(Clone, Copy, Debug)]
@@ -52,13 +56,14 @@ pub struct Map<E, I: Iterator, T> {
     dispatch: Dispatch<E, I::Item, T>,
     /// `None` once it has ended.
     items: Option<I>,
-    window: Window,
+    planner: Planner,
     in_flight: InFlight<Span, Chunk<T>>,
-    /// Results that are there, the next one first.
-    ready: VecDeque<Result<T, TaskError>>,
+    ready: Ready<T>,
     /// Items that were pulled, and results that were given.
     pulled: usize,
     given: usize,
+    /// How many results are given before it makes sense to pull more.
+    fill_at: usize,
     expiry: Expiry,
     timeout: Option<Duration>,
 }
@@ -67,18 +72,19 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
     pub(super) fn start(
         dispatch: Dispatch<E, I::Item, T>,
         items: I,
-        window: Window,
+        planner: Planner,
         ordered: bool,
         timeout: Option<Duration>,
     ) -> Self {
         let mut map = Self {
             dispatch,
             items: Some(items),
-            window,
+            planner,
             in_flight: InFlight::new(ordered),
-            ready: VecDeque::new(),
+            ready: Ready::default(),
             pulled: 0,
             given: 0,
+            fill_at: 0,
             expiry: Expiry::new(timeout.map_or(Deadline::NEVER, Deadline::after)),
             timeout,
         };
@@ -94,6 +100,11 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
     /// Blocks until the next result is there. In async code, where blocking would stop the runtime,
     /// gives an error; nothing is lost by that.
     pub fn blocking_next(&mut self) -> Option<Result<T, TaskError>> {
+        // Most results come with others of their chunk, and then nothing has to be prepared for a
+        // wait.
+        if let Some(result) = self.next_ready() {
+            return Some(result);
+        }
         let deadline = self.expiry.deadline();
         match block_until(deadline, |context| self.poll_in_time(context)) {
             Ok(Some(next)) => next,
@@ -102,22 +113,39 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
         }
     }
 
+    /// A result that is there.
+    #[inline]
+    fn next_ready(&mut self) -> Option<Result<T, TaskError>> {
+        if self.given >= self.fill_at {
+            self.fill();
+        }
+        let result = self.ready.next()?;
+        self.given += 1;
+        Some(result)
+    }
+
     /// Pulls items until the window is full.
     fn fill(&mut self) {
+        let mut clock = self.now();
         while let Some(items) = &mut self.items {
-            let room = self.window.items().saturating_sub(self.pulled - self.given);
-            let wanted = self.window.chunk();
+            // The input is foreign code, also where it says how long it is.
+            let left = panic::guard(|| items.size_hint().1).unwrap_or(None);
+            let wanted = self.planner.chunk(self.given, left);
+            let room = self
+                .planner
+                .window(self.given)
+                .saturating_sub(self.pulled - self.given);
             if room < wanted {
+                self.fill_at = self.given + Planner::results_for(wanted - room);
                 return;
             }
-            let mut chunk = Vec::with_capacity(wanted.min(1_024));
-            // The input is foreign code.
+            let mut chunk = Vec::with_capacity(wanted.min(MOST_RESERVED));
             let pulled = panic::guard(|| chunk.extend(items.by_ref().take(wanted)));
-            let has_ended = pulled.is_err() || chunk.len() < wanted;
-            self.submit(chunk);
-            if has_ended {
+            let len = chunk.len();
+            if pulled.is_err() || len < wanted {
                 self.items = None;
             }
+            self.submit(chunk);
             if let Err(panic) = pulled {
                 let error = TaskError::panicked(panic).at_index(self.pulled);
                 let span = Span {
@@ -127,7 +155,17 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
                 self.pulled += 1;
                 self.in_flight.push(span, TaskFuture::ready(Err(error)));
             }
+            if let (Some(start), Some(end)) = (clock, self.now()) {
+                self.planner.fed(len, end.saturating_duration_since(start));
+                clock = Some(end);
+            }
         }
+        self.fill_at = usize::MAX;
+    }
+
+    /// The time, if anything is planned by it.
+    fn now(&self) -> Option<Instant> {
+        self.planner.is_automatic().then(Instant::now)
     }
 
     fn submit(&mut self, items: Vec<I::Item>) {
@@ -148,35 +186,40 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
 
     fn poll_in_time(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<T, TaskError>>> {
         loop {
-            self.fill();
-            if let Some(result) = self.ready.pop_front() {
-                self.given += 1;
-                self.window.consumed();
+            if let Some(result) = self.next_ready() {
                 return Poll::Ready(Some(result));
             }
+            let start = self.now();
             match self.in_flight.poll_next(context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Ready(Some((span, result))) => self.unpack(span, result),
+                Poll::Ready(Some((span, result))) => {
+                    if let Some(start) = start {
+                        self.planner.taken(span.len, start.elapsed());
+                    }
+                    self.unpack(span, result);
+                }
             }
         }
     }
 
     fn unpack(&mut self, span: Span, result: Result<Chunk<T>, TaskError>) {
-        let indices = span.start..span.start + span.len;
-        match result {
+        let results = match result {
             Ok(chunk) => {
                 debug_assert_eq!(chunk.results.len(), span.len);
-                self.window.measured(span.len, chunk.time);
-                let results = indices.zip(chunk.results);
-                self.ready.extend(
-                    results.map(|(index, result)| result.map_err(|error| error.at_index(index))),
-                );
+                self.planner.ran(span.len, chunk.time);
+                chunk.results
             }
             // The chunk as a whole was cancelled, rejected or overdue.
-            Err(error) => self
-                .ready
-                .extend(indices.map(|index| Err(error.clone().at_index(index)))),
+            Err(error) => (0..span.len).map(|_| Err(error.clone())).collect(),
+        };
+        self.ready = Ready {
+            results: results.into_iter(),
+            index: span.start,
+        };
+        if self.items.is_some() {
+            // What was measured may allow for more.
+            self.fill_at = self.given;
         }
     }
 
@@ -215,13 +258,41 @@ impl<E, I: Iterator, T> Drop for Map<E, I, T> {
     }
 }
 
+/// A chunk's results that were not given yet.
+struct Ready<T> {
+    results: vec::IntoIter<Result<T, TaskError>>,
+    /// Which item the next one is of.
+    index: usize,
+}
+
+impl<T> Default for Ready<T> {
+    fn default() -> Self {
+        Self {
+            results: Vec::new().into_iter(),
+            index: 0,
+        }
+    }
+}
+
+impl<T> Iterator for Ready<T> {
+    type Item = Result<T, TaskError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Result<T, TaskError>> {
+        let result = self.results.next()?;
+        let index = self.index;
+        self.index += 1;
+        Some(result.map_err(|error| error.at_index(index)))
+    }
+}
+
 /// Sees to it that items which have not begun never do.
 fn cancel<T>(in_flight: &mut InFlight<Span, Chunk<T>>) {
     // The last first: so that no worker takes up what is cancelled next.
     for (span, future) in in_flight.take_all().into_iter().rev() {
         if !future.cancel() && span.len > 1 {
             // It has begun; asked to stop, it does so before its next item.
-            future.abort();
+            future.ask_to_stop();
         }
     }
 }

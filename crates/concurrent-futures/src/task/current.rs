@@ -30,48 +30,124 @@ use crate::id::TaskId;
 /// ```
 #[must_use]
 pub fn current() -> Option<CurrentTask> {
-    cell::current().map(CurrentTask)
+    if let Some(cell) = cell::current() {
+        return Some(CurrentTask(Place::Here(cell)));
+    }
+    REMOTE.get().map(|task| CurrentTask(Place::FromElsewhere(task)))
 }
 
 /// The running task, as it sees itself: see [`current`].
 #[derive(Clone)]
-pub struct CurrentTask(CellRef);
+pub struct CurrentTask(Place);
+
+#[derive(Clone)]
+enum Place {
+    /// Its future is in this process.
+    Here(CellRef),
+    /// This is a worker process; its future is in another one.
+    FromElsewhere(RemoteCurrent),
+}
 
 impl CurrentTask {
-    /// The id that the task shares with its future.
+    /// The id that the task shares with its future. In a worker process, it is unique in the process
+    /// that submitted the task.
     #[must_use]
     pub fn id(&self) -> TaskId {
-        self.0.id()
+        match &self.0 {
+            Place::Here(cell) => cell.id(),
+            Place::FromElsewhere(task) => task.id,
+        }
     }
 
-    /// The name that the task was given when it was submitted.
+    /// The name that the task was given when it was submitted. It does not travel to worker
+    /// processes.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
-        self.0.info().name()
+        match &self.0 {
+            Place::Here(cell) => cell.info().name(),
+            Place::FromElsewhere(_) => None,
+        }
     }
 
     /// Somebody wants the task to stop: its future was aborted, or its running time is over.
     ///
-    /// Costs one atomic load: cheap enough for an inner loop.
+    /// A worker process is ended in these cases, so that its tasks see only what asks more softly: the
+    /// items of a map that was dropped.
     #[must_use]
     pub fn is_stop_requested(&self) -> bool {
-        self.0.is_stop_requested()
+        match &self.0 {
+            Place::Here(cell) => cell.is_stop_requested(),
+            Place::FromElsewhere(task) => task.source.is_asked_to_stop(task.number),
+        }
     }
 
-    /// A token that is cancelled when the task is asked to stop: for code that takes tokio-util's
-    /// token, and for awaiting the request.
-    ///
-    /// Made when first asked for. Cancelling it yourself stops what you gave it to, and says
+    /// A token that is cancelled when the task should stop, for code that waits. Cancelling it yourself tells whoever you gave it to, and says
     /// nothing to anybody else.
+    ///
+    /// In a worker process it is cancelled from the start or never: there a task that has to stop is
+    /// ended with its process.
     #[must_use]
     pub fn token(&self) -> CancellationToken {
-        // A child: cancelling it must not look like a request to the task's other holders.
-        self.0.token().child_token()
+        match &self.0 {
+            // A child: cancelling it must not look like a request to the task's other holders.
+            Place::Here(cell) => cell.token().child_token(),
+            Place::FromElsewhere(_) => {
+                let token = CancellationToken::new();
+                if self.is_stop_requested() {
+                    token.cancel();
+                }
+                token
+            }
+        }
     }
 }
 
 impl fmt::Debug for CurrentTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug_task(f, "CurrentTask", &self.0)
+        match &self.0 {
+            Place::Here(cell) => debug_task(f, "CurrentTask", cell),
+            Place::FromElsewhere(task) => f
+                .debug_struct("CurrentTask")
+                .field("id", &task.id.get())
+                .finish_non_exhaustive(),
+        }
+    }
+}
+
+thread_local! {
+    static REMOTE: std::cell::Cell<Option<RemoteCurrent>> = const { std::cell::Cell::new(None) };
+}
+
+/// Who knows, in a worker process, whether a task was asked to stop.
+pub(crate) trait StopSource: Sync {
+    fn is_asked_to_stop(&self, number: u64) -> bool;
+}
+
+/// A task that runs here for another process.
+#[derive(Clone, Copy)]
+pub(crate) struct RemoteCurrent {
+    id: TaskId,
+    number: u64,
+    source: &'static dyn StopSource,
+}
+
+/// Ends the time in which a task is current.
+pub(crate) struct LeaveRemote(());
+
+impl RemoteCurrent {
+    /// The calling thread runs this task until the answer is dropped.
+    pub(crate) fn enter(
+        id: TaskId,
+        number: u64,
+        source: &'static dyn StopSource,
+    ) -> LeaveRemote {
+        REMOTE.set(Some(Self { id, number, source }));
+        LeaveRemote(())
+    }
+}
+
+impl Drop for LeaveRemote {
+    fn drop(&mut self) {
+        REMOTE.set(None);
     }
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::blocking::block_until;
-use super::cell::{CellRef, ResultRef, Runnable};
+use super::cell::{CellRef, Decoder, Remote, ResultRef, Runnable};
 use super::extras::Extras;
 use super::outcome::Outcome;
 use super::shared::SharedTaskFuture;
@@ -57,6 +57,9 @@ pub enum AbortOutcome {
     /// The task runs where it cannot be ended from outside (on a thread, or behind a promise). It
     /// was asked to stop, which it sees with [`current`](super::current).
     Requested,
+    /// The task ran in a worker process, which is being ended. The task gives no value any more;
+    /// its future resolves as [aborted](TaskError::is_aborted) when the process is gone.
+    Stopped,
     /// The task was over already.
     Finished,
 }
@@ -173,10 +176,11 @@ impl<T> TaskFuture<T> {
         self.cell().cancel()
     }
 
-    /// Cancels the task if it has not started, and otherwise asks it to stop.
+    /// Cancels the task if it has not started, and otherwise stops it or asks it to stop.
     ///
-    /// A thread cannot be ended from outside: the task sees the request with
-    /// [`task::current`](super::current) and decides. The future resolves when it ends.
+    /// A worker process is ended, with all that the task has started in its process group, and
+    /// replaced when needed. A thread cannot be ended from outside: the task sees the request with
+    /// [`task::current`](super::current) and decides. The future resolves when the task has ended.
     pub fn abort(&self) -> AbortOutcome {
         self.cell().abort()
     }
@@ -238,6 +242,11 @@ impl<T> TaskFuture<T> {
         self.0.cell()
     }
 
+    /// Asks the task to stop when it likes, and never ends a process for it.
+    pub(crate) fn ask_to_stop(&self) {
+        self.cell().ask_to_stop();
+    }
+
     pub(super) fn result_ref(&mut self) -> &mut ResultRef<T> {
         &mut self.0
     }
@@ -263,6 +272,17 @@ impl<T: Send + 'static> TaskFuture<T> {
     ) -> (Runnable, Self) {
         let (runnable, result) = Runnable::new(job, owner, queued_at, extras);
         (runnable, Self(result))
+    }
+
+    /// A task that runs in another process, and its future.
+    pub(crate) fn remote(
+        decode: Decoder<T>,
+        owner: OwnerId,
+        queued_at: u64,
+        extras: Option<Box<Extras>>,
+    ) -> (Remote, Self) {
+        let (remote, result) = Remote::new(decode, owner, queued_at, extras);
+        (remote, Self(result))
     }
 
     /// A future that is done from the start.
@@ -379,11 +399,6 @@ impl fmt::Debug for TaskHandle {
 }
 
 impl CellRef {
-    fn is_running(&self) -> bool {
-        let snapshot = self.snapshot();
-        !snapshot.is_queued() && !snapshot.is_done()
-    }
-
     fn cancel(&self) -> bool {
         self.finish_queued(TaskError::cancelled)
             || self.snapshot().outcome() == Some(Outcome::Cancelled)
@@ -397,7 +412,7 @@ impl CellRef {
             return AbortOutcome::Finished;
         }
         self.request_stop();
-        AbortOutcome::Requested
+        self.end_remotely().unwrap_or(AbortOutcome::Requested)
     }
 }
 

@@ -9,6 +9,7 @@ mod future;
 mod models;
 mod outcome;
 mod owner;
+mod payload;
 mod promise;
 mod shared;
 mod state;
@@ -16,6 +17,7 @@ mod waitable;
 mod waiter;
 
 pub use current::{CurrentTask, current};
+pub(crate) use current::{RemoteCurrent, StopSource};
 pub use future::{AbortOutcome, TaskFuture, TaskHandle};
 pub use outcome::{Outcome, TaskInfo};
 pub use promise::Promise;
@@ -23,8 +25,9 @@ pub use shared::SharedTaskFuture;
 pub use waitable::Waitable;
 
 pub(crate) use blocking::block_until;
-pub(crate) use cell::{Recorder, Runnable};
+pub(crate) use cell::{CellRef, Recorder, Remote, Runnable};
 pub(crate) use extras::{Environment, Extras};
 pub(crate) use owner::{Owner, Registration, register};
+pub(crate) use payload::Payload;
 pub(crate) use waitable::sealed::Waits;
 pub(crate) use waiter::Sink;

@@ -26,10 +26,14 @@ pub enum Outcome {
     Abandoned = 6,
     /// Anything else: [`TaskError::kind`] says what.
     Other = 7,
+    /// Its worker process is gone.
+    WorkerLost = 8,
+    /// It was stopped while it ran.
+    Aborted = 9,
 }
 
 impl Outcome {
-    pub(crate) const COUNT: usize = 8;
+    pub(crate) const COUNT: usize = 10;
 
     pub(crate) fn of<T>(result: &Result<T, TaskError>) -> Self {
         match result {
@@ -47,7 +51,12 @@ impl Outcome {
             ErrorKind::TimedOut => Self::TimedOut,
             ErrorKind::Rejected => Self::Rejected,
             ErrorKind::Abandoned => Self::Abandoned,
-            ErrorKind::WouldBlock | ErrorKind::Codec | ErrorKind::Deadlock => Self::Other,
+            ErrorKind::WorkerLost => Self::WorkerLost,
+            ErrorKind::Aborted => Self::Aborted,
+            ErrorKind::WouldBlock
+            | ErrorKind::Codec
+            | ErrorKind::TooLarge
+            | ErrorKind::Deadlock => Self::Other,
         }
     }
 
@@ -60,15 +69,17 @@ impl Outcome {
             4 => Self::TimedOut,
             5 => Self::Rejected,
             6 => Self::Abandoned,
+            8 => Self::WorkerLost,
+            9 => Self::Aborted,
             _ => Self::Other,
         }
     }
 
-    /// An error in the sense of "first error": anything but a value or a cancellation, which
-    /// somebody asked for.
+    /// An error in the sense of "first error": anything but a value, a cancellation or an abort,
+    /// which somebody asked for.
     #[must_use]
     pub fn is_error(self) -> bool {
-        !matches!(self, Self::Succeeded | Self::Cancelled)
+        !matches!(self, Self::Succeeded | Self::Cancelled | Self::Aborted)
     }
 }
 

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
+use super::cell::CellRef;
+use super::future::AbortOutcome;
 use super::outcome::{Outcome, TaskInfo};
 use crate::id::OwnerId;
 
@@ -16,6 +18,34 @@ pub(crate) trait Owner: Send + Sync {
 
     /// A running task is about to become final although its body goes on.
     fn overtaken(&self, task: TaskInfo<'_>, outcome: Outcome);
+
+    /// Sees to it that a queued task never begins, and claims it. False if it has begun, which is
+    /// then noted in its cell. Asked of owners whose tasks run elsewhere.
+    fn withdraw(&self, task: &CellRef) -> bool {
+        task.claim_queued()
+    }
+
+    /// Whether a task that runs elsewhere has begun; then it is noted in its cell.
+    fn has_begun(&self, task: &CellRef) -> bool {
+        let _ = task;
+        false
+    }
+
+    /// Ends a task that runs elsewhere.
+    fn abort(&self, task: &CellRef) -> AbortOutcome {
+        let _ = task;
+        AbortOutcome::Requested
+    }
+
+    /// Runs the callbacks of a task that ran elsewhere. They may block.
+    fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>) {
+        run();
+    }
+
+    /// Asks a task that runs elsewhere to stop when it likes.
+    fn ask_to_stop(&self, task: &CellRef) {
+        let _ = task;
+    }
 }
 
 static OWNERS: RwLock<BTreeMap<u32, Weak<dyn Owner>>> = RwLock::new(BTreeMap::new());

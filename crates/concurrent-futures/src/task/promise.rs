@@ -136,9 +136,10 @@ impl<T: Send + 'static> Promise<T> {
         bytes: Vec<u8>,
         decode: fn(&[u8]) -> Result<T, TaskError>,
     ) -> Result<(), Vec<u8>> {
+        let bytes = bytes.into();
         self.give(Stored::Encoded { bytes, decode })
             .map_err(|stored| match stored {
-                Stored::Encoded { bytes, .. } => bytes,
+                Stored::Encoded { bytes, .. } => bytes.into_vec(),
                 Stored::Ready(_) => unreachable!("what was given comes back"),
             })
     }

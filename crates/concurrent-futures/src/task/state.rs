@@ -50,7 +50,10 @@ pub(super) const CANCEL_ON_DROP: u64 = 1 << 8;
 pub(super) const ABORT_ON_DROP: u64 = 1 << 9;
 
 const OUTCOME_SHIFT: u32 = 10;
-const OUTCOME: u64 = 0b111 << OUTCOME_SHIFT;
+const OUTCOME: u64 = 0b1111 << OUTCOME_SHIFT;
+
+/// The task runs in another process: its owner knows whether it has begun, and can stop it.
+pub(super) const REMOTE: u64 = 1 << 14;
 
 const REFERENCE: u64 = 1 << 16;
 /// More references than memory could hold handles for: something leaks them in a loop.
@@ -74,6 +77,10 @@ pub(super) enum Published {
 impl Snapshot {
     pub(super) fn is_queued(self) -> bool {
         self.0 & PHASE == QUEUED
+    }
+
+    pub(super) fn is_unfinished(self) -> bool {
+        self.0 & PHASE < COMPLETING
     }
 
     pub(super) fn is_done(self) -> bool {

@@ -1,6 +1,5 @@
 //! The options of a thread pool.
 
-use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,12 +7,11 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::cpus;
 use super::pool::ThreadPoolExecutor;
 use super::shared::{Initializer, Shared};
 use super::spawner::Spawner;
-use crate::error::BoxError;
-use crate::executor::Observer;
+use crate::cpus;
+use crate::executor::{BuildError, InitializerResult, Observer};
 
 /// As tokio's for its blocking threads.
 const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -121,9 +119,9 @@ impl ThreadPoolBuilder {
     /// For options that cannot be: 0 workers, a thread name with a NUL byte, options of threads
     /// together with a runtime.
     pub fn build(self) -> Result<ThreadPoolExecutor, BuildError> {
-        let max_workers = self.max_workers.unwrap_or_else(cpus::default_workers);
+        let max_workers = self.max_workers.unwrap_or_else(cpus::default_threads);
         if max_workers == 0 {
-            return Err(BuildError("max_workers is 0: give at least 1"));
+            return Err(BuildError::invalid("max_workers is 0: give at least 1"));
         }
         let spawner = match self.runtime {
             Some(handle) => {
@@ -132,7 +130,7 @@ impl ThreadPoolBuilder {
                     || self.stack_size.is_some()
                     || self.keep_alive.is_some()
                 {
-                    return Err(BuildError(
+                    return Err(BuildError::invalid(
                         "thread_name_prefix, initializer, stack_size and keep_alive are for \
                          threads of the pool's own: leave them out, or leave out runtime",
                     ));
@@ -142,7 +140,7 @@ impl ThreadPoolBuilder {
             None => Spawner::Threads {
                 name_prefix: match self.thread_name_prefix {
                     Some(prefix) if prefix.contains('\0') => {
-                        return Err(BuildError("thread_name_prefix contains a NUL byte"));
+                        return Err(BuildError::invalid("thread_name_prefix contains a NUL byte"));
                     }
                     Some(prefix) => prefix,
                     None => default_prefix(),
@@ -173,43 +171,3 @@ impl fmt::Debug for ThreadPoolBuilder {
             .finish_non_exhaustive()
     }
 }
-
-/// What an initializer may return: nothing, or a `Result` whose error breaks the pool.
-pub trait InitializerResult {
-    /// The error, if there is one.
-    ///
-    /// # Errors
-    /// The initializer's own.
-    fn into_result(self) -> Result<(), BoxError>;
-}
-
-impl InitializerResult for () {
-    fn into_result(self) -> Result<(), BoxError> {
-        Ok(())
-    }
-}
-
-impl<E: Into<BoxError>> InitializerResult for Result<(), E> {
-    fn into_result(self) -> Result<(), BoxError> {
-        self.map_err(Into::into)
-    }
-}
-
-/// Why a pool could not be made from its options.
-///
-/// ```
-/// use concurrent_futures::ThreadPoolExecutor;
-///
-/// let error = ThreadPoolExecutor::builder().max_workers(0).build().unwrap_err();
-/// assert_eq!(error.to_string(), "max_workers is 0: give at least 1");
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BuildError(&'static str);
-
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-impl Error for BuildError {}

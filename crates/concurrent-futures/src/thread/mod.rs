@@ -1,7 +1,6 @@
 //! The thread pool: a queue, and leases on threads that work it off.
 
 mod builder;
-mod cpus;
 mod entry;
 mod lease;
 #[cfg(all(test, concurrent_futures_loom))]
@@ -14,5 +13,5 @@ mod spawner;
 #[cfg(all(test, not(concurrent_futures_loom)))]
 mod tests;
 
-pub use builder::{BuildError, InitializerResult, ThreadPoolBuilder};
+pub use builder::ThreadPoolBuilder;
 pub use pool::ThreadPoolExecutor;

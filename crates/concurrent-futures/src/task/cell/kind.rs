@@ -2,8 +2,9 @@
 
 use std::marker::PhantomData;
 
-use crate::error::TaskError;
+use crate::error::{Direction, TaskError};
 use crate::panic;
+use crate::task::payload::Payload;
 
 /// What sorts of tasks differ in.
 pub(super) trait Kind: 'static {
@@ -15,6 +16,32 @@ pub(super) trait Kind: 'static {
     fn store(result: Result<Self::Output, TaskError>) -> Self::Stored;
     fn open(stored: Self::Stored) -> Result<Self::Output, TaskError>;
     fn error(stored: &mut Self::Stored) -> Option<&TaskError>;
+
+    /// # Safety
+    /// The decoder was made for `Output`.
+    unsafe fn store_encoded(bytes: Payload, decoder: AnyDecoder) -> Self::Stored;
+}
+
+/// Makes a value of its encoding.
+pub(in crate::task) type Decoder<T> = fn(&[u8]) -> Result<T, TaskError>;
+
+/// A decoder that has forgotten what it decodes, for who does not know the type of a task.
+#[derive(Clone, Copy)]
+pub(in crate::task) struct AnyDecoder(fn());
+
+impl AnyDecoder {
+    pub(in crate::task) fn of<T>(decoder: Decoder<T>) -> Self {
+        // SAFETY: function pointers have one size, and this one is not called before it is turned
+        // back by `for_type`.
+        Self(unsafe { std::mem::transmute::<Decoder<T>, fn()>(decoder) })
+    }
+
+    /// # Safety
+    /// It was made for the same `T`.
+    unsafe fn for_type<T>(self) -> Decoder<T> {
+        // SAFETY: as the caller vouches.
+        unsafe { std::mem::transmute::<fn(), Decoder<T>>(self.0) }
+    }
 }
 
 /// A task that runs in this process.
@@ -41,6 +68,9 @@ where
     fn error(stored: &mut Self::Stored) -> Option<&TaskError> {
         stored.as_ref().err()
     }
+    unsafe fn store_encoded(_bytes: Payload, _decoder: AnyDecoder) -> Self::Stored {
+        unreachable!("a task that runs here gives no bytes")
+    }
 }
 
 /// A task whose result comes from elsewhere.
@@ -51,8 +81,8 @@ pub(super) struct Outside<T>(PhantomData<fn() -> T>);
 pub(in crate::task) enum Stored<T> {
     Ready(Result<T, TaskError>),
     Encoded {
-        bytes: Vec<u8>,
-        decode: fn(&[u8]) -> Result<T, TaskError>,
+        bytes: Payload,
+        decode: Decoder<T>,
     },
 }
 
@@ -72,10 +102,11 @@ impl<T: Send + 'static> Kind for Outside<T> {
             Stored::Ready(result) => result,
             Stored::Encoded { bytes, decode } => match panic::guard(|| decode(&bytes)) {
                 Ok(result) => result,
-                Err(panic) => Err(TaskError::codec(
-                    std::any::type_name::<T>(),
-                    TaskError::panicked(panic),
-                )),
+                Err(panic) => {
+                    let error = TaskError::panicked(panic);
+                    Err(TaskError::codec(std::any::type_name::<T>(), error)
+                        .going(Direction::DecodeResult))
+                }
             },
         }
     }
@@ -88,6 +119,13 @@ impl<T: Send + 'static> Kind for Outside<T> {
         match stored {
             Stored::Ready(result) => result.as_ref().err(),
             Stored::Encoded { .. } => None,
+        }
+    }
+    unsafe fn store_encoded(bytes: Payload, decoder: AnyDecoder) -> Stored<T> {
+        Stored::Encoded {
+            bytes,
+            // SAFETY: as the caller vouches.
+            decode: unsafe { decoder.for_type() },
         }
     }
 }

@@ -4,7 +4,7 @@ use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ptr::NonNull;
 
 use super::current::CurrentCell;
-use super::kind::Kind;
+use super::kind::{AnyDecoder, Kind};
 use super::reference::CellRef;
 use super::runnable::Recorder;
 use crate::error::{Clock, TaskError};
@@ -14,6 +14,7 @@ use crate::sync::{AtomicPtr, Ordering, UnsafeCell};
 use crate::task::extras::Extras;
 use crate::task::outcome::Outcome;
 use crate::task::state::{self, State};
+use crate::task::payload::Payload;
 use crate::task::waiter::Waiter;
 
 /// What is the same for all tasks. The cell of a task begins with it.
@@ -45,6 +46,7 @@ pub(super) struct VTable {
     pub(super) run: unsafe fn(NonNull<Header>, &mut dyn Recorder),
     pub(super) discard_job: unsafe fn(NonNull<Header>),
     pub(super) put_error: unsafe fn(NonNull<Header>, TaskError),
+    pub(super) put_encoded: unsafe fn(NonNull<Header>, Payload, AnyDecoder),
     pub(super) drop_result: unsafe fn(NonNull<Header>),
     /// Moves a `Result<Output, TaskError>` to the place pointed to.
     pub(super) take: unsafe fn(NonNull<Header>, NonNull<()>),
@@ -57,6 +59,7 @@ impl<K: Kind> Cell<K> {
         run: Self::run,
         discard_job: Self::discard_job,
         put_error: Self::put_error,
+        put_encoded: Self::put_encoded,
         drop_result: Self::drop_result,
         take: Self::take,
         error: Self::error,
@@ -157,6 +160,19 @@ impl<K: Kind> Cell<K> {
         unsafe {
             Self::with_stage(header, |stage| {
                 (*stage).result = ManuallyDrop::new(K::store(Err(error)));
+            });
+        }
+    }
+
+    /// # Safety
+    /// As [`Self::put_error`]; the decoder was made for `K::Output`.
+    unsafe fn put_encoded(header: NonNull<Header>, bytes: Payload, decoder: AnyDecoder) {
+        // SAFETY: as the caller vouches.
+        let stored = unsafe { K::store_encoded(bytes, decoder) };
+        // SAFETY: the claimant fills the stage, once.
+        unsafe {
+            Self::with_stage(header, |stage| {
+                (*stage).result = ManuallyDrop::new(stored);
             });
         }
     }

@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | [`CellRef`] | any | the header's constants, the extras; makes a task final by winning a claim |
 //! | [`Runnable`] → [`Started`] | one, if there is a job | the job, by winning `start`; then the result |
-//! | [`Claimable`] | one, for a promise | the result, by winning a claim |
+//! | [`Claimable`], [`Remote`] | one, for a promise or a task elsewhere | the result, by winning a claim |
 //! | [`ResultRef`] | at most one | the waiter slot while `WAITER` is clear and the phase is not `DONE`; the stage and `taken` from `DONE` on |
 //!
 //! *Stage.* It holds the job while `QUEUED`, nothing while `RUNNING`, and the result from the
@@ -43,8 +43,9 @@ mod tests;
 
 pub(in crate::task) use claim::Claimable;
 pub(in crate::task) use current::current;
-pub(in crate::task) use kind::Stored;
+pub(in crate::task) use kind::{Decoder, Stored};
 pub(in crate::task) use result::ResultRef;
 
+pub(crate) use claim::Remote;
 pub(crate) use reference::CellRef;
 pub(crate) use runnable::{Recorder, Runnable};

@@ -13,7 +13,8 @@ use crate::panic;
 use crate::sync::Ordering;
 use crate::task::extras::{Extras, run_callback};
 use crate::task::outcome::{Outcome, TaskInfo};
-use crate::task::owner;
+use crate::task::future::AbortOutcome;
+use crate::task::owner::{self, Owner};
 use crate::task::state::{self, Published, Snapshot, State};
 use crate::time::{Alarm, Deadline, schedule};
 
@@ -52,6 +53,11 @@ impl CellRef {
         self.snapshot().is_queued()
     }
 
+    /// Nobody has claimed the right to its result.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.snapshot().is_unfinished()
+    }
+
     pub(crate) fn extras(&self) -> Option<&Extras> {
         // Acquire: pairs with the release by which the box was put there.
         let extras = self.header().extras.load(Ordering::Acquire);
@@ -87,6 +93,14 @@ impl CellRef {
         TaskInfo::new(self.id(), name)
     }
 
+    /// Logs something about the task, in the span that it was submitted in.
+    pub(crate) fn in_span(&self, log: impl FnOnce()) {
+        panic::contain(|| match self.extras().and_then(|extras| extras.span.as_ref()) {
+            Some(span) => span.in_scope(log),
+            None => log(),
+        });
+    }
+
     pub(super) fn name_error(&self, error: TaskError) -> TaskError {
         match self.extras().and_then(|extras| extras.name.clone()) {
             Some(name) => error.of_task(Some(name)),
@@ -97,6 +111,79 @@ impl CellRef {
     pub(super) fn stop_clock(&self, clock: Clock) {
         if let Some(extras) = self.extras() {
             extras.set_timer(clock, None);
+        }
+    }
+
+    pub(super) fn stop_clocks(&self) {
+        if let Some(extras) = self.extras() {
+            extras.set_timer(Clock::Queue, None);
+            extras.set_timer(Clock::Run, None);
+        }
+    }
+
+    /// Takes the task out of the queue, for who makes it final then. A task that may lie with a
+    /// worker elsewhere is withdrawn by its owner.
+    fn withdraw(&self) -> bool {
+        let snapshot = self.snapshot();
+        if !snapshot.is_queued() {
+            return false;
+        }
+        match self.remote_owner(snapshot) {
+            Some(owner) => owner.withdraw(self),
+            None => self.claim_queued(),
+        }
+    }
+
+    /// The bare claim of a task that nobody will begin: for its owner.
+    pub(crate) fn claim_queued(&self) -> bool {
+        self.state().claim_queued()
+    }
+
+    /// Notes that the task has begun elsewhere.
+    pub(crate) fn note_start(&self) {
+        // Refused, if it was noted before.
+        let _ = self.state().start();
+    }
+
+    fn remote_owner(&self, snapshot: Snapshot) -> Option<Arc<dyn Owner>> {
+        snapshot
+            .has(state::REMOTE)
+            .then(|| owner::find(self.header().owner))
+            .flatten()
+    }
+
+    /// Ends the task where it runs, if that is elsewhere.
+    pub(in crate::task) fn end_remotely(&self) -> Option<AbortOutcome> {
+        self.remote_owner(self.snapshot())
+            .map(|owner| owner.abort(self))
+    }
+
+    /// The task has begun and is not over.
+    pub(in crate::task) fn is_running(&self) -> bool {
+        let snapshot = self.snapshot();
+        if snapshot.is_queued() {
+            return self
+                .remote_owner(snapshot)
+                .is_some_and(|owner| owner.has_begun(self));
+        }
+        !snapshot.is_done()
+    }
+
+    /// Asks the body to stop when it likes, wherever it runs.
+    pub(in crate::task) fn ask_to_stop(&self) {
+        self.request_stop();
+        if let Some(owner) = self.remote_owner(self.snapshot()) {
+            owner.ask_to_stop(self);
+        }
+    }
+
+    /// Makes a task final that runs elsewhere.
+    pub(super) fn fail_unfinished(&self, error: TaskError) {
+        if self.state().claim_unfinished() {
+            self.stop_clocks();
+            let error = self.name_error(error);
+            let outcome = Outcome::of_error(&error);
+            self.publish_error(error, outcome);
         }
     }
 
@@ -139,7 +226,7 @@ impl CellRef {
 
     /// Makes a task that waits in a queue final. False if it has started, or is final already.
     pub(crate) fn finish_queued(&self, error: impl FnOnce() -> TaskError) -> bool {
-        if !self.state().claim_queued() {
+        if !self.withdraw() {
             return false;
         }
         // SAFETY: the claim of a queued task gives the right to its job.
@@ -214,6 +301,18 @@ impl CellRef {
 
     #[cold]
     fn tell(&self, before: Snapshot, outcome: Outcome) {
+        if before.has(state::CALLBACKS)
+            && let Some(owner) = self.remote_owner(before)
+        {
+            // One thread takes the results of many workers: a callback that blocks must not hold it up.
+            let task = self.clone();
+            owner.run_callbacks(Box::new(move || task.tell_now(before, outcome)));
+        } else {
+            self.tell_now(before, outcome);
+        }
+    }
+
+    fn tell_now(&self, before: Snapshot, outcome: Outcome) {
         if before.has(state::CALLBACKS)
             && let Some(extras) = self.extras()
         {

@@ -6,14 +6,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The default number of workers, as in Python: a few more than CPUs, for tasks that wait for
-/// something, and not too many on large machines.
-pub(super) fn default_workers() -> usize {
+/// The default number of threads of a pool, as in Python: a few more than CPUs, for tasks that wait
+/// for something, and not too many on large machines.
+pub(crate) fn default_threads() -> usize {
     (usable() + 4).min(32)
 }
 
 /// How many CPUs this process may use, at least 1.
-fn usable() -> usize {
+pub(crate) fn usable() -> usize {
     let allowed = fs::read_to_string("/proc/self/status")
         .ok()
         .and_then(|status| allowed(&status))

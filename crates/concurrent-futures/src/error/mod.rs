@@ -4,12 +4,19 @@
 //! `source()`; each future has an error of its own; making one allocates once, so that a result of
 //! `Result<T, TaskError>` stays small.
 
+mod kind;
+mod text;
+mod wire;
+
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
+
+pub(crate) use wire::WireError;
+pub use kind::{Clock, Direction, ErrorKind, Ran, Rejection, WorkerExit};
 
 use crate::panic::Panic;
 
@@ -52,70 +59,33 @@ enum What {
     Failed,
     Panicked(Panic),
     Cancelled,
-    TimedOut(Clock, Option<Duration>),
+    Aborted,
+    WorkerLost(Box<Loss>),
+    TimedOut {
+        clock: Clock,
+        limit: Option<Duration>,
+        /// The body goes on, or may.
+        goes_on: bool,
+    },
+    TooLarge {
+        size: u64,
+        limit: u64,
+    },
     Unfinished { left: usize, of: usize },
     Rejected(Rejection),
     Abandoned,
     WouldBlock,
-    Codec(&'static str),
+    Codec(Option<Direction>, Cow<'static, str>),
     Deadlock(Cow<'static, str>),
 }
 
-/// What sort of error a [`TaskError`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The function returned an error.
-    Failed,
-    /// The function panicked.
-    Panicked,
-    /// The task was cancelled before it started.
-    Cancelled,
-    /// A time limit passed: [`TaskError::clock`] says which.
-    TimedOut,
-    /// The executor did not take the task: [`TaskError::rejection`] says why.
-    Rejected,
-    /// Whoever had promised the result went away without giving one.
-    Abandoned,
-    /// A blocking wait was tried where tokio polls futures, which it would have brought to a stop.
-    WouldBlock,
-    /// An argument or a result could not be encoded or decoded.
-    Codec,
-    /// The wait could never have ended.
-    Deadlock,
-}
-
-/// Which time limit passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Clock {
-    /// The time between submit and start.
-    Queue,
-    /// The time since the start.
-    Run,
-    /// The time that somebody was willing to wait; the task goes on.
-    Wait,
-}
-
-/// Why an executor did not take a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Rejection {
-    /// The executor was shut down.
-    ShutDown,
-    /// The executor cannot run anything any more; the cause is the error's source.
-    Broken,
-}
-
-/// Whether the body of a task has run, for the decision to try again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Ran {
-    /// It has not, and it never will.
-    No,
-    /// It may have begun, and on threads it may still be running.
-    Maybe,
-    /// It ran to its end.
-    Yes,
+/// A worker process that is gone.
+#[derive(Clone, Debug)]
+pub(crate) struct Loss {
+    pub(crate) pid: u32,
+    pub(crate) exit: WorkerExit,
+    /// What the worker left behind to explain it: a panic's text, a stack overflow.
+    pub(crate) note: Option<String>,
 }
 
 impl TaskError {
@@ -150,7 +120,39 @@ impl TaskError {
             Clock::Queue => Ran::No,
             Clock::Run | Clock::Wait => Ran::Maybe,
         };
-        Self::new(What::TimedOut(clock, limit), ran)
+        let what = What::TimedOut {
+            clock,
+            limit,
+            goes_on: clock != Clock::Queue,
+        };
+        Self::new(what, ran)
+    }
+
+    /// The error of what took too long, and was ended for it.
+    pub(crate) fn overdue(clock: Clock, limit: Duration) -> Self {
+        let what = What::TimedOut {
+            clock,
+            limit: Some(limit),
+            goes_on: false,
+        };
+        Self::new(what, Ran::Maybe)
+    }
+
+    /// The error of a task whose running time was over, and whose worker was ended for it.
+    pub(crate) fn overrun(limit: Duration) -> Self {
+        Self::overdue(Clock::Run, limit)
+    }
+
+    pub(crate) fn aborted() -> Self {
+        Self::new(What::Aborted, Ran::Maybe)
+    }
+
+    pub(crate) fn worker_lost(loss: Loss) -> Self {
+        Self::new(What::WorkerLost(Box::new(loss)), Ran::Maybe)
+    }
+
+    pub(crate) fn too_large(size: u64, limit: u64, ran: Ran) -> Self {
+        Self::new(What::TooLarge { size, limit }, ran)
     }
 
     pub(crate) fn unfinished(left: usize, of: usize) -> Self {
@@ -173,8 +175,21 @@ impl TaskError {
 
     /// The error of a value of the type `type_name` that could not be encoded or decoded.
     #[must_use]
-    pub fn codec(type_name: &'static str, error: impl Into<BoxError>) -> Self {
-        Self::new(What::Codec(type_name), Ran::Maybe).caused_by(error)
+    pub fn codec(type_name: impl Into<Cow<'static, str>>, error: impl Into<BoxError>) -> Self {
+        Self::new(What::Codec(None, type_name.into()), Ran::Maybe).caused_by(error)
+    }
+
+    /// Says which way the value was going, of an error made by [`codec`](Self::codec).
+    #[must_use]
+    pub fn going(mut self, way: Direction) -> Self {
+        if let What::Codec(direction, _) = &mut self.0.what {
+            *direction = Some(way);
+            self.0.ran = match way {
+                Direction::EncodeArguments | Direction::DecodeArguments => Ran::No,
+                Direction::EncodeResult | Direction::DecodeResult => Ran::Yes,
+            };
+        }
+        self
     }
 
     pub(crate) fn deadlock(cycle: impl Into<Cow<'static, str>>) -> Self {
@@ -205,11 +220,14 @@ impl TaskError {
             What::Failed => ErrorKind::Failed,
             What::Panicked(_) => ErrorKind::Panicked,
             What::Cancelled => ErrorKind::Cancelled,
-            What::TimedOut(..) | What::Unfinished { .. } => ErrorKind::TimedOut,
+            What::Aborted => ErrorKind::Aborted,
+            What::WorkerLost(_) => ErrorKind::WorkerLost,
+            What::TooLarge { .. } => ErrorKind::TooLarge,
+            What::TimedOut { .. } | What::Unfinished { .. } => ErrorKind::TimedOut,
             What::Rejected(_) => ErrorKind::Rejected,
             What::Abandoned => ErrorKind::Abandoned,
             What::WouldBlock => ErrorKind::WouldBlock,
-            What::Codec(_) => ErrorKind::Codec,
+            What::Codec(..) => ErrorKind::Codec,
             What::Deadlock(_) => ErrorKind::Deadlock,
         }
     }
@@ -230,6 +248,24 @@ impl TaskError {
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.kind() == ErrorKind::Cancelled
+    }
+
+    /// The task was stopped while it ran: its worker process was ended.
+    #[must_use]
+    pub fn is_aborted(&self) -> bool {
+        self.kind() == ErrorKind::Aborted
+    }
+
+    /// The worker process that ran the task is gone.
+    #[must_use]
+    pub fn is_worker_lost(&self) -> bool {
+        self.kind() == ErrorKind::WorkerLost
+    }
+
+    /// An argument or a result is larger than the executor carries.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        self.kind() == ErrorKind::TooLarge
     }
 
     /// A time limit passed.
@@ -272,7 +308,7 @@ impl TaskError {
     #[must_use]
     pub fn clock(&self) -> Option<Clock> {
         match self.0.what {
-            What::TimedOut(clock, _) => Some(clock),
+            What::TimedOut { clock, .. } => Some(clock),
             What::Unfinished { .. } => Some(Clock::Wait),
             _ => None,
         }
@@ -287,16 +323,44 @@ impl TaskError {
         }
     }
 
+    /// What could not be carried, and where, of an error about a value.
+    #[must_use]
+    pub fn direction(&self) -> Option<Direction> {
+        match self.0.what {
+            What::Codec(direction, _) => direction,
+            _ => None,
+        }
+    }
+
+    /// How the worker process ended, if the task was lost with it.
+    #[must_use]
+    pub fn worker_exit(&self) -> Option<WorkerExit> {
+        match &self.0.what {
+            What::WorkerLost(loss) => Some(loss.exit),
+            _ => None,
+        }
+    }
+
+    /// The process id of the worker that the task was lost with.
+    #[must_use]
+    pub fn worker_pid(&self) -> Option<u32> {
+        match &self.0.what {
+            What::WorkerLost(loss) => Some(loss.pid),
+            _ => None,
+        }
+    }
+
     /// Whether the body of the task has run.
     #[must_use]
     pub fn ran(&self) -> Ran {
         self.0.ran
     }
 
-    /// What the panic or the function's own error said.
+    /// What the panic or the function's own error said; what a lost worker left as explanation.
     #[must_use]
     pub fn message(&self) -> Option<Cow<'_, str>> {
         match &self.0.what {
+            What::WorkerLost(loss) => loss.note.as_deref().map(Cow::Borrowed),
             What::Panicked(panic) => Some(Cow::Borrowed(&panic.message)),
             What::Failed => self
                 .0
@@ -347,77 +411,6 @@ impl TaskError {
 // An error is only read, and its source was made before it could be seen.
 impl UnwindSafe for TaskError {}
 impl RefUnwindSafe for TaskError {}
-
-impl fmt::Display for TaskError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inner = &*self.0;
-        match &inner.what {
-            What::Unfinished { left, of } => {
-                return write!(f, "{left} (of {of}) futures unfinished");
-            }
-            What::WouldBlock => {
-                return f.write_str(
-                    "blocking wait in async code, which would stop this runtime thread: \
-                     use .await, or wait in spawn_blocking or block_in_place",
-                );
-            }
-            _ => {}
-        }
-        match (inner.index, &inner.name) {
-            (Some(index), Some(name)) => write!(f, "item {index} of the task `{name}` ")?,
-            (Some(index), None) => write!(f, "item {index} ")?,
-            (None, Some(name)) => write!(f, "the task `{name}` ")?,
-            (None, None) => f.write_str("the task ")?,
-        }
-        match &inner.what {
-            What::Failed => f.write_str("failed"),
-            What::Panicked(panic) => {
-                write!(f, "panicked: {}", panic.message)?;
-                match &panic.location {
-                    Some(location) => write!(f, " (at {location})"),
-                    None => Ok(()),
-                }
-            }
-            What::Cancelled => f.write_str("was cancelled"),
-            What::TimedOut(Clock::Queue, limit) => {
-                f.write_str("did not start")?;
-                within(f, *limit)
-            }
-            What::TimedOut(Clock::Run, limit) => {
-                f.write_str("did not finish")?;
-                within(f, *limit)?;
-                f.write_str(" of its start and may still be running")
-            }
-            What::TimedOut(Clock::Wait, limit) => {
-                f.write_str("had no result")?;
-                within(f, *limit)?;
-                f.write_str(" and goes on")
-            }
-            What::Rejected(Rejection::ShutDown) => {
-                f.write_str("was not taken: the executor is shut down")
-            }
-            What::Rejected(Rejection::Broken) => {
-                f.write_str("was not taken: the executor is broken")
-            }
-            What::Abandoned => f.write_str("was given up by whoever had promised its result"),
-            What::Codec(type_name) => {
-                write!(
-                    f,
-                    "has a value that cannot be carried (of type `{type_name}`)"
-                )
-            }
-            What::Deadlock(cycle) => write!(f, "waits for itself: {cycle}"),
-            What::Unfinished { .. } | What::WouldBlock => Ok(()),
-        }
-    }
-}
-
-fn within(f: &mut fmt::Formatter<'_>, limit: Option<Duration>) -> fmt::Result {
-    match limit {
-        Some(limit) => write!(f, " within {limit:?}"),
-        None => f.write_str(" in time"),
-    }
-}
 
 impl fmt::Debug for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,0 +1,100 @@
+//! What the builders of pools share: what an initializer may return, and why a pool cannot be made.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+
+use crate::error::BoxError;
+
+/// What an initializer may return: nothing, or a `Result` whose error breaks the pool.
+pub trait InitializerResult {
+    /// The error, if there is one.
+    ///
+    /// # Errors
+    /// The initializer's own.
+    fn into_result(self) -> Result<(), BoxError>;
+}
+
+impl InitializerResult for () {
+    fn into_result(self) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+impl<E: Into<BoxError>> InitializerResult for Result<(), E> {
+    fn into_result(self) -> Result<(), BoxError> {
+        self.map_err(Into::into)
+    }
+}
+
+/// Why a pool could not be made from its options.
+///
+/// ```
+/// use concurrent_futures::ThreadPoolExecutor;
+///
+/// let error = ThreadPoolExecutor::builder().max_workers(0).build().unwrap_err();
+/// assert_eq!(error.to_string(), "max_workers is 0: give at least 1");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildError {
+    kind: BuildErrorKind,
+    text: Cow<'static, str>,
+}
+
+/// What sort of reason a [`BuildError`] gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BuildErrorKind {
+    /// An option, or a combination of options, that cannot be.
+    InvalidOption,
+    /// Worker processes cannot be started from this program: its code is not in its executable, or
+    /// what is needed of the program was not done.
+    WrongProgram,
+    /// The system has no such pools.
+    Unsupported,
+}
+
+impl BuildError {
+    fn new(kind: BuildErrorKind, text: impl Into<Cow<'static, str>>) -> Self {
+        let text = text.into();
+        Self { kind, text }
+    }
+
+    pub(crate) fn invalid(text: &'static str) -> Self {
+        Self::new(BuildErrorKind::InvalidOption, text)
+    }
+
+    #[cfg_attr(concurrent_futures_loom, expect(dead_code, reason = "no processes in models"))]
+    pub(crate) fn wrong_program(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(BuildErrorKind::WrongProgram, text)
+    }
+
+    #[cfg_attr(concurrent_futures_loom, expect(dead_code, reason = "no processes in models"))]
+    pub(crate) fn unencodable(error: &crate::error::TaskError) -> Self {
+        let cause = error.source().map(ToString::to_string).unwrap_or_default();
+        let text = format!("the initializer cannot be sent: {error}: {cause}");
+        Self::new(BuildErrorKind::InvalidOption, text)
+    }
+
+    #[cfg_attr(
+        all(target_os = "linux", not(concurrent_futures_loom)),
+        expect(dead_code, reason = "for systems without worker processes")
+    )]
+    pub(crate) fn unsupported(text: &'static str) -> Self {
+        Self::new(BuildErrorKind::Unsupported, text)
+    }
+
+    /// What sort of reason it is.
+    #[must_use]
+    pub fn kind(&self) -> BuildErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Error for BuildError {}

@@ -1,0 +1,267 @@
+//! The options of a pool of processes.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::call::{Initialize, InitializerCall, encode};
+use super::options::Options;
+use super::pool::ProcessPoolExecutor;
+use super::record::{Name, conjure, name_of};
+use super::shared::Shared;
+use super::{sys, worker};
+use crate::cpus;
+use crate::error::{BoxError, Direction, TaskError};
+use crate::executor::{
+    BuildError, InitializerResult, Observer, Portable, TaskFn, assert_captures_nothing,
+};
+
+const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(60);
+const DEFAULT_KILL_GRACE: Duration = Duration::from_secs(3);
+const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const DEFAULT_MAX_PAYLOAD: u64 = 2 << 30;
+
+/// Options of a [`ProcessPoolExecutor`]: made by [`ProcessPoolExecutor::builder`].
+///
+/// ```
+/// use concurrent_futures::{Executor, ProcessPoolExecutor};
+/// use std::time::Duration;
+///
+/// fn prepare(level: u32) {
+///     assert!(level < 10);
+/// }
+///
+/// let pool = ProcessPoolExecutor::builder()
+///     .max_workers(2)
+///     .initializer(prepare, 3)
+///     .env("RESIZE_QUALITY", "80")
+///     .kill_grace(Duration::from_millis(500))
+///     .build()?;
+/// let quality = pool.submit(|| std::env::var("RESIZE_QUALITY").unwrap(), ());
+/// assert_eq!(quality.result()?, "80");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub struct ProcessPoolBuilder {
+    max_workers: Option<usize>,
+    name: Option<String>,
+    initializer: Option<Result<(Name, Vec<u8>), TaskError>>,
+    max_tasks_per_worker: Option<usize>,
+    environment: Vec<(OsString, Option<OsString>)>,
+    current_dir: Option<PathBuf>,
+    start_timeout: Duration,
+    kill_grace: Duration,
+    idle_timeout: Duration,
+    max_payload: u64,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+/// An initializer whose function is made anew in the worker.
+struct Initializer<F, A, Marker>(PhantomData<fn() -> (F, A, Marker)>);
+
+impl<F, A, Marker> Initialize for Initializer<F, A, Marker>
+where
+    F: TaskFn<A, Marker, Output: InitializerResult>,
+    A: Portable,
+    Marker: 'static,
+{
+    type Args = A;
+
+    fn run(argument: A) -> Result<(), BoxError> {
+        conjure::<F>().call(argument).into_result()
+    }
+}
+
+impl ProcessPoolBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            max_workers: None,
+            name: None,
+            initializer: None,
+            max_tasks_per_worker: None,
+            environment: Vec::new(),
+            current_dir: None,
+            start_timeout: DEFAULT_START_TIMEOUT,
+            kill_grace: DEFAULT_KILL_GRACE,
+            idle_timeout: DEFAULT_IDLE_TIMEOUT,
+            max_payload: DEFAULT_MAX_PAYLOAD,
+            observer: None,
+        }
+    }
+
+    /// How many worker processes there may be, which is how many tasks may run at the same time; at
+    /// least 1. They are started on demand.
+    ///
+    /// By default the number of usable CPUs: the process's CPU affinity and the CPU quota of its
+    /// control groups are respected, a fractional quota rounded up.
+    pub fn max_workers(mut self, workers: usize) -> Self {
+        self.max_workers = Some(workers);
+        self
+    }
+
+    /// The name of the workers in `ps` (its first 15 bytes), and the beginning of the names of the
+    /// pool's own threads. By default `pool-N` with a number for each pool.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Runs once in each worker process before its first task, with this argument. If it panics or
+    /// returns an error, or is not done within the [start timeout](Self::start_timeout), the pool is
+    /// broken: queued and later tasks are rejected, with that error as the cause.
+    ///
+    /// The function is one that could be submitted: it captures nothing. Several arguments are a
+    /// tuple, and none are `()`.
+    pub fn initializer<F, A, Marker>(mut self, function: F, argument: A) -> Self
+    where
+        F: TaskFn<A, Marker, Output: InitializerResult>,
+        A: Portable,
+        Marker: 'static,
+    {
+        assert_captures_nothing::<F>();
+        let _made_anew = function;
+        let mut bytes = Vec::new();
+        let encoded = encode(&argument, &mut bytes, Direction::EncodeArguments);
+        let name = name_of::<InitializerCall<Initializer<F, A, Marker>>>();
+        self.initializer = Some(encoded.map(|()| (name, bytes)));
+        self
+    }
+
+    /// After how many tasks, or items of a map, a worker leaves and is replaced. Never, by default.
+    /// Tasks are then handed over one at a time.
+    pub fn max_tasks_per_worker(mut self, tasks: usize) -> Self {
+        self.max_tasks_per_worker = Some(tasks);
+        self
+    }
+
+    /// Sets an environment variable of the workers, which otherwise have those of this process.
+    pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.environment.push((key.into(), Some(value.into())));
+        self
+    }
+
+    /// Removes an environment variable from the workers.
+    pub fn env_remove(mut self, key: impl Into<OsString>) -> Self {
+        self.environment.push((key.into(), None));
+        self
+    }
+
+    /// The directory in which workers begin; by default that of this process at their start.
+    pub fn current_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.current_dir = Some(path.into());
+        self
+    }
+
+    /// How long a worker may take until it is ready for tasks, its initializer included: 60 seconds
+    /// by default.
+    pub fn start_timeout(mut self, limit: Duration) -> Self {
+        self.start_timeout = limit;
+        self
+    }
+
+    /// How long a worker that is ended has after SIGTERM before it gets SIGKILL: 3 seconds by
+    /// default. A worker that does not handle SIGTERM is gone at once.
+    pub fn kill_grace(mut self, time: Duration) -> Self {
+        self.kill_grace = time;
+        self
+    }
+
+    /// How long a worker without work is kept: 60 seconds by default.
+    pub fn idle_timeout(mut self, time: Duration) -> Self {
+        self.idle_timeout = time;
+        self
+    }
+
+    /// The most bytes that an encoded argument or result may have: 2 GiB by default. What is larger
+    /// is an error of its task, [too large](TaskError::is_too_large), before anything is sent.
+    pub fn max_payload(mut self, bytes: u64) -> Self {
+        self.max_payload = bytes;
+        self
+    }
+
+    /// Is told what happens to each task.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Makes the pool. No process is started before the first task.
+    ///
+    /// # Errors
+    /// For options that cannot be: 0 workers, 0 tasks a worker, a name or a variable with a NUL byte,
+    /// an argument of the initializer that cannot be encoded. And
+    /// [of the kind `WrongProgram`](crate::BuildErrorKind::WrongProgram) where this program cannot be
+    /// started as a worker: the code is in a dynamic library, or the program runs through a loader.
+    pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {
+        let max_workers = self.max_workers.unwrap_or_else(cpus::usable);
+        if max_workers == 0 {
+            return Err(BuildError::invalid("max_workers is 0: give at least 1"));
+        }
+        if self.max_tasks_per_worker == Some(0) {
+            return Err(BuildError::invalid(
+                "max_tasks_per_worker is 0: give at least 1, or leave it out",
+            ));
+        }
+        let name = self.name.unwrap_or_else(default_name);
+        if name.contains('\0') {
+            return Err(BuildError::invalid("the name contains a NUL byte"));
+        }
+        for (key, value) in &self.environment {
+            let text = key.as_encoded_bytes();
+            let has_nul = |text: &[u8]| text.contains(&0);
+            if text.is_empty()
+                || text.contains(&b'=')
+                || has_nul(text)
+                || value.as_ref().is_some_and(|value| has_nul(value.as_encoded_bytes()))
+            {
+                return Err(BuildError::invalid(
+                    "a variable's name is empty or contains `=`, or it contains a NUL byte",
+                ));
+            }
+        }
+        let initializer = match self.initializer.transpose() {
+            Ok(initializer) => initializer,
+            Err(error) => return Err(BuildError::unencodable(&error)),
+        };
+        if !worker::can_begin() {
+            return Err(BuildError::wrong_program(
+                "the feature `constructor` is off, so that workers begin in `main`: \
+                 call `concurrent_futures::worker::init()` first thing in it",
+            ));
+        }
+        sys::Program::current().map_err(|error| BuildError::wrong_program(error.to_string()))?;
+        Ok(ProcessPoolExecutor::of(Shared::new(Options {
+            max_workers,
+            name: name.into(),
+            initializer,
+            max_tasks_per_worker: self.max_tasks_per_worker,
+            environment: self.environment,
+            current_dir: self.current_dir,
+            start_timeout: self.start_timeout,
+            kill_grace: self.kill_grace,
+            idle_timeout: self.idle_timeout,
+            max_payload: self.max_payload,
+            observer: self.observer,
+        })))
+    }
+}
+
+fn default_name() -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    // Relaxed: only the uniqueness of the number matters.
+    format!("pool-p{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+impl fmt::Debug for ProcessPoolBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessPoolBuilder")
+            .field("max_workers", &self.max_workers)
+            .field("name", &self.name)
+            .field("max_tasks_per_worker", &self.max_tasks_per_worker)
+            .finish_non_exhaustive()
+    }
+}

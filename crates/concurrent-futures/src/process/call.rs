@@ -1,0 +1,164 @@
+//! What the records call: decode the arguments, run the function, encode what it gives.
+//!
+//! Always: nothing here unwinds; whatever goes wrong becomes an encoded error.
+
+use std::any::type_name;
+use std::marker::PhantomData;
+
+use super::items;
+use super::record::{Callable, Name, conjure, find_pointer, name_of_pointer};
+use crate::codec;
+use crate::error::{BoxError, Direction, TaskError, WireError};
+use crate::executor::{Chunk, Job, Portable};
+use crate::panic;
+
+/// Appends the encoding of `value`; a panic of its `Serialize` is an error too.
+pub(super) fn encode<T: Portable>(
+    value: &T,
+    out: &mut Vec<u8>,
+    direction: Direction,
+) -> Result<(), TaskError> {
+    let start = out.len();
+    let result = match panic::guard(|| codec::encode(value, out)) {
+        Ok(result) => result,
+        Err(panic) => Err(TaskError::codec(
+            type_name::<T>(),
+            TaskError::panicked(panic),
+        )),
+    };
+    result.map_err(|error| {
+        out.truncate(start);
+        error.going(direction)
+    })
+}
+
+fn decode<T: Portable>(bytes: &[u8], direction: Direction) -> Result<T, TaskError> {
+    match panic::guard(|| codec::decode(bytes)) {
+        Ok(result) => result,
+        Err(panic) => Err(TaskError::codec(
+            type_name::<T>(),
+            TaskError::panicked(panic),
+        )),
+    }
+    .map_err(|error| error.going(direction))
+}
+
+/// Decodes a result, for who takes it.
+pub(super) fn decode_result<T: Portable>(bytes: &[u8]) -> Result<T, TaskError> {
+    codec::decode(bytes).map_err(|error| error.going(Direction::DecodeResult))
+}
+
+/// Decodes the results of a chunk: how long it ran, and then its items.
+pub(super) fn decode_chunk<T: Portable>(bytes: &[u8]) -> Result<Chunk<T>, TaskError> {
+    let broken = |error| TaskError::codec(type_name::<T>(), error).going(Direction::DecodeResult);
+    let (nanos, mut rest) = super::frame::split_u64(bytes).map_err(broken)?;
+    let mut results = Vec::new();
+    while let Some((item, after)) = items::split_first(rest).map_err(broken)? {
+        results.push(match item.kind {
+            items::VALUE => decode(item.bytes, Direction::DecodeResult),
+            _ => Err(decode_error(item.bytes)),
+        });
+        rest = after;
+    }
+    Ok(Chunk {
+        results,
+        time: std::time::Duration::from_nanos(nanos),
+    })
+}
+
+/// Appends the encoding of an error.
+pub(super) fn encode_error(error: &TaskError, out: &mut Vec<u8>) {
+    let encoded = codec::encode(&WireError::from(error), out);
+    debug_assert!(encoded.is_ok(), "strings and numbers can be encoded");
+}
+
+/// The error that was encoded.
+pub(super) fn decode_error(bytes: &[u8]) -> TaskError {
+    match codec::decode::<WireError>(bytes) {
+        Ok(error) => error.into(),
+        Err(error) => TaskError::codec("TaskError", error).going(Direction::DecodeResult),
+    }
+}
+
+/// Appends what a call gives.
+fn answer<A: Portable, T: Portable>(
+    arguments: &[u8],
+    out: &mut Vec<u8>,
+    call: impl FnOnce(A) -> Result<T, TaskError>,
+) -> bool {
+    let value = decode(arguments, Direction::DecodeArguments).and_then(|arguments| {
+        match panic::guard(|| call(arguments)) {
+            Ok(result) => result,
+            Err(panic) => Err(TaskError::panicked(panic)),
+        }
+    });
+    let result = value.and_then(|value| {
+        let encoded = encode(&value, out, Direction::EncodeResult);
+        panic::guarded_drop(value);
+        encoded
+    });
+    match result {
+        Ok(()) => true,
+        Err(error) => {
+            encode_error(&error, out);
+            panic::guarded_drop(error);
+            false
+        }
+    }
+}
+
+/// A job whose function is made anew.
+pub(super) struct JobCall<J>(PhantomData<fn() -> J>);
+
+impl<J: Job> Callable for JobCall<J> {
+    fn call(arguments: &[u8], out: &mut Vec<u8>) -> bool {
+        answer(arguments, out, |arguments: J::Args| {
+            J::call(conjure::<J::Function>(), arguments)
+        })
+    }
+}
+
+/// A call through a function pointer, whose name comes before the argument.
+pub(super) struct PointerCall<A, T>(PhantomData<fn(A) -> T>);
+
+impl<A: Portable, T: Portable> PointerCall<A, T> {
+    /// Appends the name of the pointer, to be followed by the argument.
+    pub(super) fn push_pointer(function: fn(A) -> T, out: &mut Vec<u8>) {
+        out.extend_from_slice(&name_of_pointer(function).0.to_le_bytes());
+    }
+}
+
+impl<A: Portable, T: Portable> Callable for PointerCall<A, T> {
+    fn call(arguments: &[u8], out: &mut Vec<u8>) -> bool {
+        let function = super::frame::split_u64(arguments)
+            .ok()
+            .and_then(|(name, rest)| Some((find_pointer::<A, T>(Name(name))?, rest)));
+        let Some((function, arguments)) = function else {
+            let error = TaskError::codec(
+                type_name::<fn(A) -> T>(),
+                "the name of the function is of no function of this program",
+            );
+            encode_error(&error.going(Direction::DecodeArguments), out);
+            return false;
+        };
+        answer(arguments, out, |argument: A| Ok(function(argument)))
+    }
+}
+
+/// The initializer of a worker.
+pub(super) struct InitializerCall<J>(PhantomData<fn() -> J>);
+
+/// What an initializer may return is not what a task may: nothing, or a `Result` of nothing.
+pub(super) trait Initialize: 'static {
+    type Args: Portable;
+
+    fn run(arguments: Self::Args) -> Result<(), BoxError>;
+}
+
+impl<J: Initialize> Callable for InitializerCall<J> {
+    fn call(arguments: &[u8], out: &mut Vec<u8>) -> bool {
+        answer(arguments, out, |arguments: J::Args| {
+            J::run(arguments).map_err(TaskError::failed)
+        })
+    }
+}

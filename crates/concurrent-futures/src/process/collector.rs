@@ -1,0 +1,253 @@
+//! The thread that takes in what the workers say, and gives the results to the futures.
+//!
+//! It is the only reader of all rings of results. It copies frames and decodes errors without the
+//! pool's lock, applies them in one step under it, and tells futures, observers and bells afterwards.
+
+use std::sync::Arc;
+
+use super::call::decode_error;
+use super::clock;
+use super::frame::{ReplyHeader, reply, split_u64};
+use super::patience::Patience;
+use super::ring::{Reader, Violation};
+use super::shared::Shared;
+use super::state::Actions;
+use super::sys::{Exit, Mapped};
+use super::wait_set::WaitSet;
+use super::worker_state::{Link, Reply};
+use crate::error::{TaskError, WorkerExit};
+use crate::task::Payload;
+
+/// How many frames of one worker are taken in at a time.
+const MOST_AT_ONCE: usize = 512;
+
+/// What is taken in of items in one round, in bytes.
+const MOST_BYTES: usize = 1 << 18;
+
+pub(super) fn run(pool: &Arc<Shared>) {
+    Collector {
+        pool,
+        inlets: Vec::new(),
+        links: Vec::new(),
+        version: 0,
+        wait_set: WaitSet::new(),
+        patience: Patience::new(),
+    }
+    .work();
+}
+
+struct Collector<'a> {
+    pool: &'a Arc<Shared>,
+    inlets: Vec<Inlet>,
+    /// The same, for waiting.
+    links: Vec<Arc<Link>>,
+    version: u64,
+    wait_set: WaitSet,
+    patience: Patience,
+}
+
+/// One worker's ring of results.
+struct Inlet {
+    link: Arc<Link>,
+    reader: Reader,
+    buffer: Vec<u8>,
+    /// It broke the rules: nothing more is read.
+    is_closed: bool,
+}
+
+/// What one worker has said in a round.
+struct Said {
+    launch: u64,
+    replies: Vec<Reply>,
+    violation: Option<Violation>,
+}
+
+impl Collector<'_> {
+    fn work(&mut self) {
+        loop {
+            self.wait_set.has_control(&self.pool.control);
+            // Before the rings are read: what a dead worker has said is complete then.
+            let exits = std::mem::take(&mut *self.pool.exits());
+            let said: Vec<Said> = self.inlets.iter_mut().filter_map(Inlet::listen).collect();
+            let mut is_quiet = said.is_empty() && exits.is_empty();
+            let rest = self.rest_of(&exits);
+            let mut actions = Actions::default();
+            let mut state = self.pool.lock();
+            if !is_quiet {
+                let now = clock::now();
+                for said in said.into_iter().chain(rest) {
+                    state.apply(said.launch, said.replies.into_iter(), now, &mut actions);
+                    if let Some(violation) = said.violation
+                        && let Some(index) = state.index_of(said.launch)
+                    {
+                        state.violated(index, violation, &mut actions);
+                    }
+                }
+                for (launch, exit) in exits {
+                    let exit = match exit {
+                        Exit::Code(code) => WorkerExit::Code(code),
+                        Exit::Signal(signal) => WorkerExit::Signal(signal),
+                        Exit::Unknown => WorkerExit::Unknown,
+                    };
+                    state.lost(launch, exit, &self.pool.options, now, &mut actions);
+                }
+                state.after_round(&self.pool.options, now, &mut actions);
+                if std::mem::take(&mut state.has_new_limits) {
+                    self.pool.start_clocks(&mut state);
+                }
+            }
+            if state.links_version != self.version {
+                self.version = state.links_version;
+                is_quiet = false;
+                let links: Vec<_> = state
+                    .workers
+                    .iter()
+                    .map(|worker| Arc::clone(&worker.link))
+                    .collect();
+                self.relink(links);
+            }
+            let is_over = state.is_over();
+            let is_expecting = state.workers.iter().any(|worker| worker.unfinished() > 0);
+            drop(state);
+            self.pool.act(actions);
+            if is_over {
+                return;
+            }
+            if is_quiet {
+                self.rest(is_expecting);
+            }
+        }
+    }
+
+    /// What the dead have said beyond one round.
+    fn rest_of(&mut self, exits: &[(u64, Exit)]) -> Vec<Said> {
+        let mut rest = Vec::new();
+        for inlet in &mut self.inlets {
+            if exits.iter().any(|(launch, _)| *launch == inlet.link.launch) {
+                while let Some(said) = inlet.listen() {
+                    rest.push(said);
+                }
+            }
+        }
+        rest
+    }
+
+    fn relink(&mut self, links: Vec<Arc<Link>>) {
+        self.inlets
+            .retain(|inlet| links.iter().any(|link| Arc::ptr_eq(link, &inlet.link)));
+        for link in &links {
+            let is_known = |inlet: &Inlet| Arc::ptr_eq(&inlet.link, link);
+            if !self.inlets.iter().any(is_known) {
+                self.inlets.push(Inlet {
+                    link: Arc::clone(link),
+                    reader: Reader::default(),
+                    buffer: Vec::new(),
+                    is_closed: false,
+                });
+            }
+        }
+        self.links = links;
+    }
+
+    /// Waits until there is something.
+    fn rest(&mut self, is_expecting: bool) {
+        let Self {
+            pool,
+            inlets,
+            links,
+            wait_set,
+            patience,
+            ..
+        } = self;
+        let is_there = || inlets.iter().any(Inlet::has_something);
+        if is_expecting
+            && patience.look(|| is_there() || wait_set.would_hear(&pool.control))
+        {
+            return;
+        }
+        wait_set.sleep(&pool.control, links, is_there);
+    }
+}
+
+impl Inlet {
+    fn has_something(&self) -> bool {
+        !self.is_closed && self.link.memory.results.has_more_than(&self.reader)
+    }
+
+    /// Reads what is there; `None` for nothing.
+    fn listen(&mut self) -> Option<Said> {
+        if !self.has_something() {
+            return None;
+        }
+        let mut said = Said {
+            launch: self.link.launch,
+            replies: Vec::new(),
+            violation: None,
+        };
+        let mut bytes = 0;
+        while said.replies.len() < MOST_AT_ONCE && bytes < MOST_BYTES {
+            match self.read() {
+                Ok(Some(reply)) => {
+                    bytes += reply.bytes.len();
+                    said.replies.push(reply);
+                }
+                Ok(None) => break,
+                Err(violation) => {
+                    self.is_closed = true;
+                    said.violation = Some(violation);
+                    break;
+                }
+            }
+        }
+        self.link.say_room();
+        Some(said)
+    }
+
+    fn read(&mut self) -> Result<Option<Reply>, Violation> {
+        self.buffer.clear();
+        let ring = &self.link.memory.results;
+        let Some(frame) = self.reader.read(ring, &mut self.buffer)? else {
+            return Ok(None);
+        };
+        let kind = frame.kind & !reply::LARGE;
+        let is_large = frame.kind & reply::LARGE != 0;
+        let (header, bytes) = match kind {
+            reply::VALUE | reply::ERROR | reply::END => ReplyHeader::split(&self.buffer)?,
+            reply::READY | reply::NOT_READY | reply::ITEM_VALUE | reply::ITEM_ERROR => {
+                let none = ReplyHeader {
+                    number: 0,
+                    nanos: 0,
+                };
+                (none, &self.buffer[..])
+            }
+            _ => return Err(Violation("a frame of an unknown kind")),
+        };
+        let bytes = if is_large {
+            Payload::from_vec(self.receive(bytes)?)
+        } else {
+            Payload::from_slice(bytes)
+        };
+        let error: Option<TaskError> = matches!(kind, reply::ERROR | reply::NOT_READY)
+            .then(|| decode_error(&bytes));
+        Ok(Some(Reply {
+            kind,
+            number: header.number,
+            nanos: header.nanos,
+            bytes,
+            error,
+        }))
+    }
+
+    /// A value that came as a file of its own. Nobody can change it any more, and it is copied out.
+    fn receive(&self, length: &[u8]) -> Result<Vec<u8>, Violation> {
+        let (length, _) = split_u64(length)?;
+        let missing = Violation("a large result did not come with its frame");
+        let length = usize::try_from(length).map_err(|_| missing)?;
+        let mut byte = [0; 1];
+        let received = self.link.channel.receive(&mut byte, false);
+        let (_, mut descriptors) = received.map_err(|_| missing)?;
+        let descriptor = descriptors.pop().ok_or(missing)?;
+        let mapped = Mapped::accept(descriptor, length).map_err(|_| missing)?;
+        Ok(mapped.to_vec())
+    }
+}

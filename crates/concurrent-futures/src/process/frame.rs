@@ -1,0 +1,123 @@
+//! What pool and worker say to each other: the frames of the two rings, as bytes and back.
+//!
+//! Large values do not lie in the frame: it gives their length, and they follow as a sealed file
+//! descriptor on the worker's channel, in the order of the frames.
+
+use super::record::Name;
+use super::ring::Violation;
+
+/// Frames from the pool.
+pub(super) mod task {
+    /// Run this.
+    pub(crate) const RUN: u32 = 1;
+    /// Run this, once, before any task.
+    pub(crate) const INITIALIZE: u32 = 2;
+    /// Leave: there is nothing more to do.
+    pub(crate) const LEAVE: u32 = 3;
+}
+
+/// Frames from the worker.
+pub(super) mod reply {
+    /// The worker has begun, and its initializer, if there is one, has run.
+    pub(crate) const READY: u32 = 1;
+    /// The initializer failed; the payload is the error.
+    pub(crate) const NOT_READY: u32 = 2;
+    /// A task has given this value.
+    pub(crate) const VALUE: u32 = 3;
+    /// A task has given this error.
+    pub(crate) const ERROR: u32 = 4;
+    /// The next item of the chunk that runs has given this value.
+    pub(crate) const ITEM_VALUE: u32 = 5;
+    /// The next item of the chunk that runs has given this error.
+    pub(crate) const ITEM_ERROR: u32 = 6;
+    /// The chunk is over.
+    pub(crate) const END: u32 = 7;
+    /// Added to a kind whose bytes come by the channel.
+    pub(crate) const LARGE: u32 = 1 << 8;
+}
+
+/// The fields before the arguments of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TaskHeader {
+    pub(super) number: u64,
+    pub(super) call: Name,
+    /// How many items the arguments are; 0 for a task that is no chunk.
+    pub(super) items: u32,
+    /// The arguments are their length only, and come by the channel.
+    pub(super) is_large: bool,
+    /// The worker notes when each item begins.
+    pub(super) is_timed: bool,
+    /// The task's id in the pool's process.
+    pub(super) id: u64,
+}
+
+const LARGE: u64 = 1 << 32;
+const TIMED: u64 = 1 << 33;
+
+impl TaskHeader {
+    pub(super) const BYTES: usize = 32;
+
+    pub(super) fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut flags = u64::from(self.items);
+        if self.is_large {
+            flags |= LARGE;
+        }
+        if self.is_timed {
+            flags |= TIMED;
+        }
+        let mut bytes = [0; Self::BYTES];
+        bytes[..8].copy_from_slice(&self.number.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.call.0.to_le_bytes());
+        bytes[16..24].copy_from_slice(&flags.to_le_bytes());
+        bytes[24..].copy_from_slice(&self.id.to_le_bytes());
+        bytes
+    }
+
+    /// The header, and the arguments after it.
+    pub(super) fn split(frame: &[u8]) -> Result<(Self, &[u8]), Violation> {
+        let (number, rest) = split_u64(frame)?;
+        let (call, rest) = split_u64(rest)?;
+        let (flags, rest) = split_u64(rest)?;
+        let (id, rest) = split_u64(rest)?;
+        #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+        let header = Self {
+            number,
+            call: Name(call),
+            items: flags as u32,
+            is_large: flags & LARGE != 0,
+            is_timed: flags & TIMED != 0,
+            id,
+        };
+        Ok((header, rest))
+    }
+}
+
+/// The fields before the bytes of a result: the task's number, and how long it ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ReplyHeader {
+    pub(super) number: u64,
+    pub(super) nanos: u64,
+}
+
+impl ReplyHeader {
+    pub(super) fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.number.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.nanos.to_le_bytes());
+        bytes
+    }
+
+    pub(super) fn split(frame: &[u8]) -> Result<(Self, &[u8]), Violation> {
+        let (number, rest) = split_u64(frame)?;
+        let (nanos, rest) = split_u64(rest)?;
+        Ok((Self { number, nanos }, rest))
+    }
+}
+
+/// A number, and what comes after it.
+pub(super) fn split_u64(bytes: &[u8]) -> Result<(u64, &[u8]), Violation> {
+    match bytes.split_first_chunk() {
+        Some((number, rest)) => Ok((u64::from_le_bytes(*number), rest)),
+        None => Err(Violation("a frame is cut off")),
+    }
+}

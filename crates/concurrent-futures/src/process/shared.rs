@@ -1,0 +1,669 @@
+//! What the handles of a pool of processes and its threads share.
+
+use std::cell::Cell;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use histogram::AtomicHistogram;
+
+use super::call::encode;
+use super::callbacks::Callbacks;
+use super::clock;
+use super::options::Options;
+use super::record::Name;
+use super::ring::{Phase, TASK_BYTES};
+use super::state::{Actions, Counts, PoolPhase, Resolved, State};
+use super::stats::{WorkerState, WorkerStats};
+use super::supervisor::{self, Notifier};
+use super::sys::{self, Exit, Sealed, Signal};
+use super::task::{Arguments, ChunkState, RemoteTask};
+use super::wait_set::Control;
+use super::worker_state::{Completion, Life};
+use crate::error::{Direction, Ran, Rejection, TaskError};
+use crate::executor::{
+    GROUPING_POWER, MAX_VALUE_POWER, Portable, Run, Shutdown, Stats, TaskOptions, Times,
+};
+use crate::id::OwnerId;
+use crate::panic;
+use crate::task::{
+    AbortOutcome, CellRef, Outcome, Owner, Payload, Promise, Registration, TaskFuture, TaskInfo,
+    register,
+};
+use crate::time::{Alarm, schedule};
+
+/// How many tasks there are for each one whose time in the queue is measured.
+const SAMPLED: u8 = 16;
+
+/// Memory for encoding that a thread keeps.
+const MOST_KEPT: usize = 1 << 16;
+
+pub(super) struct Shared {
+    pub(super) id: OwnerId,
+    pub(super) options: Options,
+    pub(super) state: Mutex<State>,
+    /// Wakes the collector.
+    pub(super) control: Arc<Control>,
+    /// Wakes the supervisor.
+    pub(super) notifier: Notifier,
+    pub(super) callbacks: Callbacks,
+    /// Workers that are gone, for the collector.
+    exits: Mutex<Vec<(u64, Exit)>>,
+    waiting_times: AtomicHistogram,
+    running_times: AtomicHistogram,
+    registration: OnceLock<Registration>,
+    /// Of the process in which the pool was made: a fork has a copy that must not touch anything.
+    generation: u32,
+}
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Calls `encode` with an empty buffer, and makes a payload of what it wrote.
+pub(super) fn encoded(
+    encode: impl FnOnce(&mut Vec<u8>) -> Result<(), TaskError>,
+) -> Result<Payload, TaskError> {
+    // Taken out while it is used: a `Serialize` may itself submit.
+    let mut buffer = SCRATCH.try_with(Cell::take).unwrap_or_default();
+    buffer.clear();
+    encode(&mut buffer)?;
+    if buffer.len() > MOST_KEPT {
+        return Ok(Payload::from_vec(buffer));
+    }
+    let payload = Payload::from_slice(&buffer);
+    let _ = SCRATCH.try_with(|scratch| scratch.set(buffer));
+    Ok(payload)
+}
+
+impl Shared {
+    pub(super) fn new(options: Options) -> Arc<Self> {
+        let histogram = || {
+            AtomicHistogram::new(GROUPING_POWER, MAX_VALUE_POWER).expect("the powers are valid")
+        };
+        let pool = Arc::new(Self {
+            id: OwnerId::next(),
+            callbacks: Callbacks::new(&options.name),
+            options,
+            state: Mutex::new(State::new()),
+            control: Arc::default(),
+            notifier: Notifier::default(),
+            exits: Mutex::default(),
+            waiting_times: histogram(),
+            running_times: histogram(),
+            registration: OnceLock::new(),
+            generation: sys::generation(),
+        });
+        let weak: Weak<Self> = Arc::downgrade(&pool);
+        let registration = register(pool.id, weak);
+        pool.registration.get_or_init(|| registration);
+        pool
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn exits(&self) -> MutexGuard<'_, Vec<(u64, Exit)>> {
+        self.exits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does what was found to be done, without the lock.
+    pub(super) fn act(&self, actions: Actions) {
+        let Actions {
+            wake,
+            resolved,
+            notify,
+            discarded,
+        } = actions;
+        for link in wake {
+            link.wake();
+        }
+        if notify {
+            self.notifier.notify();
+        }
+        for resolved in resolved {
+            self.give(resolved);
+        }
+        drop(discarded);
+    }
+
+    fn give(&self, resolved: Resolved) {
+        let Resolved {
+            task,
+            completion,
+            run,
+            begun,
+        } = resolved;
+        let mut is_measured = None;
+        if let Some((_, nanos)) = run {
+            // Values beyond the last bucket are not counted.
+            let _ = self.running_times.increment(nanos);
+            let queued_at = task.cell().queued_at();
+            if queued_at != 0 {
+                let waited = begun.saturating_sub(queued_at);
+                let _ = self.waiting_times.increment(waited);
+                is_measured = Some(waited);
+            }
+        }
+        if self.options.observer.is_some() {
+            let run = run.map(|(worker, nanos)| Run {
+                worker,
+                time: Duration::from_nanos(nanos),
+            });
+            let outcome = match &completion {
+                Completion::Value(_) | Completion::Chunk => Outcome::Succeeded,
+                Completion::Error(error) => Outcome::of_error(error),
+            };
+            let info = task.cell().info();
+            if let Some(run) = run {
+                let waited = Duration::from_nanos(is_measured.unwrap_or(0));
+                self.observe(|observer| observer.started(info, run.worker(), waited));
+            }
+            self.observe(|observer| observer.finished(info, outcome, run));
+        }
+        match completion {
+            Completion::Value(bytes) => task.promise.fulfil(bytes),
+            Completion::Chunk => task.fulfil_chunk(),
+            Completion::Error(error) => {
+                if error.is_worker_lost() {
+                    let cell = task.cell();
+                    cell.in_span(|| {
+                        tracing::warn!(task = ?cell.info(), %error, "a worker process was lost");
+                    });
+                }
+                task.fail(error);
+            }
+        }
+    }
+
+    pub(super) fn observe(&self, tell: impl FnOnce(&dyn crate::executor::Observer)) {
+        if let Some(observer) = &self.options.observer
+            && let Err(panic) = panic::guard(|| tell(&**observer))
+        {
+            panic::contain(|| {
+                tracing::error!(panic.message, panic.location, "an observer panicked");
+            });
+        }
+    }
+
+    // ---- Submitting
+
+    /// Runs the call `name` with encoded arguments.
+    pub(super) fn submit<T: Send + 'static>(
+        self: &Arc<Self>,
+        name: Name,
+        arguments: Result<Payload, TaskError>,
+        chunk: Option<Box<ChunkState>>,
+        decode: fn(&[u8]) -> Result<T, TaskError>,
+        options: &TaskOptions,
+    ) -> TaskFuture<T> {
+        let extras = options.extras();
+        let is_rare = extras.is_some();
+        let run_timeout = options.run_limit();
+        let (promise, future) = TaskFuture::remote(decode, self.id, self.queued_at(), extras);
+        let arguments = match arguments.and_then(|bytes| self.bounded(bytes, chunk.is_none())) {
+            Ok(arguments) => arguments,
+            Err(error) => {
+                let mut state = self.lock();
+                state.counts.submitted += 1;
+                state.counts.finished[Outcome::of_error(&error) as usize] += 1;
+                drop(state);
+                let info = future.cell().info();
+                let outcome = Outcome::of_error(&error);
+                self.observe(|observer| observer.queued(info));
+                self.observe(|observer| observer.finished(info, outcome, None));
+                promise.fail(error);
+                return future;
+            }
+        };
+        let task = RemoteTask {
+            promise,
+            call: name,
+            arguments,
+            run_timeout,
+            chunk,
+        };
+        if let Err(error) = self.push(task) {
+            let (task, why) = *error;
+            panic::contain(
+                || tracing::debug!(task = ?task.cell().info(), %why, "a task was rejected"),
+            );
+            task.fail(why);
+            return future;
+        }
+        if is_rare {
+            future.cell().start_queue_clock();
+        }
+        if self.options.observer.is_some() {
+            self.observe(|observer| observer.queued(future.cell().info()));
+        }
+        future
+    }
+
+    fn push(self: &Arc<Self>, task: RemoteTask) -> Result<(), Box<(RemoteTask, TaskError)>> {
+        let now = clock::now();
+        let mut actions = Actions::default();
+        let mut state = self.lock();
+        let why = match &state.phase {
+            PoolPhase::Open if self.generation == sys::generation() => None,
+            PoolPhase::Open => Some(TaskError::rejected(Rejection::Broken).caused_by(
+                "this process is a fork of the one that made the pool: make a pool of its own",
+            )),
+            PoolPhase::ShutDown => Some(TaskError::rejected(Rejection::ShutDown)),
+            PoolPhase::Broken(why) => Some(why.clone()),
+        };
+        if let Some(why) = why {
+            state.counts.rejected += 1;
+            return Err(Box::new((task, why)));
+        }
+        state.counts.submitted += 1;
+        state.queue.push_back(task);
+        state.dispatch(&self.options, now, &mut actions);
+        let needs_supervisor = actions.notify && !state.has_supervisor;
+        if needs_supervisor {
+            state.has_supervisor = true;
+        }
+        if std::mem::take(&mut state.has_new_limits) {
+            self.start_clocks(&mut state);
+        }
+        drop(state);
+        if needs_supervisor && let Err(error) = supervisor::start(self) {
+            self.no_supervisor(error);
+        }
+        self.act(actions);
+        Ok(())
+    }
+
+    /// The system refuses the thread that would start workers.
+    pub(super) fn no_supervisor(&self, error: std::io::Error) {
+        let why = TaskError::rejected(Rejection::Broken).caused_by(error);
+        let mut actions = Actions::default();
+        let mut state = self.lock();
+        state.has_supervisor = false;
+        state.asked_starts = 0;
+        state.reject_queue(&why, &mut actions);
+        let closers = std::mem::take(&mut state.closers);
+        drop(state);
+        self.act(actions);
+        for (closer, _) in closers {
+            let _ = closer.fulfil(());
+        }
+    }
+
+    /// Nanoseconds of the monotonic clock, or 0 if the time in the queue is not to be measured.
+    fn queued_at(&self) -> u64 {
+        thread_local! {
+            static TICK: Cell<u8> = const { Cell::new(0) };
+        }
+        let is_sampled = self.options.observer.is_some()
+            || TICK
+                .try_with(|tick| {
+                    let now = tick.get();
+                    tick.set((now + 1) % SAMPLED);
+                    now == 0
+                })
+                .unwrap_or(false);
+        if is_sampled { clock::now() } else { 0 }
+    }
+
+    /// Refuses what is too large, before anything is sent; what does not fit into a frame goes into a
+    /// file.
+    fn bounded(&self, bytes: Payload, may_seal: bool) -> Result<Arguments, TaskError> {
+        let size = bytes.len() as u64;
+        // The items of a chunk were looked at one by one.
+        if may_seal && size > self.options.max_payload {
+            return Err(TaskError::too_large(
+                size,
+                self.options.max_payload,
+                Ran::No,
+            ));
+        }
+        if may_seal && bytes.len() > TASK_BYTES {
+            // Where the system has no descriptor to spare, it is made when the task is handed over.
+            if let Ok(sealed) = Sealed::of(&bytes) {
+                return Ok(Arguments::Sealed(sealed));
+            }
+        }
+        Ok(Arguments::Bytes(bytes))
+    }
+
+    /// Encodes the items of a chunk. One that cannot be encoded becomes an error in its place.
+    pub(super) fn encode_items<A: Portable>(&self, items: Vec<A>) -> (Payload, Box<ChunkState>) {
+        let count = items.len();
+        let mut buffer = Vec::with_capacity(16 * count);
+        for item in items {
+            super::items::push_with(&mut buffer, |out| {
+                let start = out.len();
+                let result = encode(&item, out, Direction::EncodeArguments).and_then(|()| {
+                    let size = (out.len() - start) as u64;
+                    if size > self.options.max_payload {
+                        let limit = self.options.max_payload;
+                        return Err(TaskError::too_large(size, limit, Ran::No));
+                    }
+                    Ok(())
+                });
+                panic::guarded_drop(item);
+                match result {
+                    Ok(()) => super::items::VALUE,
+                    Err(error) => {
+                        out.truncate(start);
+                        super::call::encode_error(&error, out);
+                        super::items::ERROR
+                    }
+                }
+            });
+        }
+        (Payload::from_vec(buffer), Box::new(ChunkState::new(count)))
+    }
+
+    // ---- Time limits
+
+    /// Starts the clock of the tasks that were handed over with a limit and have none.
+    pub(super) fn start_clocks(self: &Arc<Self>, state: &mut State) {
+        for worker in &mut state.workers {
+            let launch = worker.link.launch;
+            for (number, handed) in worker.tasks_mut() {
+                if let Some(limit) = handed.task.run_timeout
+                    && handed.timer.is_none()
+                {
+                    let overdue = Arc::new(Overdue {
+                        pool: Arc::downgrade(self),
+                        launch,
+                        number,
+                        limit,
+                    });
+                    handed.timer = overdue.schedule_in(limit);
+                }
+            }
+        }
+    }
+
+    // ---- Ending
+
+    pub(super) fn shutdown(self: &Arc<Self>, how: Shutdown) -> TaskFuture<()> {
+        let (promise, future) = Promise::named("shutdown of the pool");
+        let closer = if how.wait {
+            assert!(promise.start(), "nobody else has the promise");
+            Some(promise)
+        } else {
+            let _ = promise.fulfil(());
+            None
+        };
+        if how.wait
+            && let Some(limit) = how.deadline
+        {
+            self.end_at(limit);
+        }
+        let closer = closer.map(|closer| (closer, how.deadline.is_some()));
+        self.close_with(closer, |state, actions| {
+            if how.cancel_pending {
+                state.cancel_all(actions);
+            }
+        });
+        future
+    }
+
+    /// Nobody can submit any more.
+    pub(super) fn close(&self) {
+        self.close_with(None, |_, _| {});
+    }
+
+    /// Takes nothing any more, and ends all workers.
+    pub(super) fn end_all(&self, signal: Signal) {
+        self.close_with(None, |state, actions| state.end_all(signal, actions));
+    }
+
+    fn close_with(
+        &self,
+        closer: Option<(Promise<()>, bool)>,
+        more: impl FnOnce(&mut State, &mut Actions),
+    ) {
+        let mut actions = Actions::default();
+        let now = clock::now();
+        let mut state = self.lock();
+        if state.is_open() {
+            state.phase = PoolPhase::ShutDown;
+        }
+        more(&mut state, &mut actions);
+        state.dispatch(&self.options, now, &mut actions);
+        state.closers.extend(closer);
+        actions.notify = true;
+        let closers = if state.has_supervisor {
+            Vec::new()
+        } else {
+            std::mem::take(&mut state.closers)
+        };
+        drop(state);
+        self.act(actions);
+        for (closer, _) in closers {
+            // Nobody else has it.
+            let _ = closer.fulfil(());
+        }
+    }
+
+    /// At the deadline of a shutdown, what runs is ended; its waits end when that is done.
+    fn end_at(self: &Arc<Self>, limit: Duration) {
+        let alarm = Arc::new(ShutdownDeadline {
+            pool: Arc::downgrade(self),
+            limit,
+        });
+        if let Some(at) = Instant::now().checked_add(limit) {
+            match schedule(at, alarm) {
+                Ok(timer) => self.lock().deadlines.push(timer),
+                Err(error) => panic::contain(|| {
+                    tracing::error!(%error, "no thread for the deadline of a shutdown");
+                }),
+            }
+        }
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let state = self.lock();
+        let Counts {
+            submitted,
+            rejected,
+            finished,
+        } = state.counts.clone();
+        let running = state.running();
+        let count = |wanted: fn(&super::worker_state::Worker) -> bool| {
+            state.workers.iter().filter(|worker| wanted(worker)).count()
+        };
+        let workers = state.workers.len();
+        let idle = count(|worker| {
+            matches!(worker.life, Life::Starting | Life::Ready) && worker.unfinished() == 0
+        });
+        drop(state);
+        let finished_count: u64 = finished.iter().sum();
+        Stats {
+            submitted,
+            taken: (finished_count + running).min(submitted),
+            finished,
+            rejected,
+            occupied: usize::try_from(running).unwrap_or(usize::MAX),
+            workers,
+            idle,
+            max_workers: self.options.max_workers,
+            waiting_times: Times(self.waiting_times.load()),
+            running_times: Times(self.running_times.load()),
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn worker_stats(&self) -> Vec<WorkerStats> {
+        let state = self.lock();
+        let mut workers: Vec<WorkerStats> = state
+            .workers
+            .iter()
+            .map(|worker| WorkerStats {
+                id: worker.place,
+                pid: worker.link.pid,
+                state: match worker.life {
+                    Life::Starting => WorkerState::Starting,
+                    Life::Ready if worker.unfinished() == 0 => WorkerState::Idle,
+                    Life::Ready => WorkerState::Busy,
+                    Life::Leaving | Life::Ending => WorkerState::Ending,
+                },
+                tasks: worker.finished,
+                restarts: state.restarts_of(worker.place),
+            })
+            .collect();
+        drop(state);
+        workers.sort_by_key(|worker| worker.id);
+        workers
+    }
+}
+
+impl Owner for Shared {
+    fn left_queue(&self, task: TaskInfo<'_>, outcome: Outcome) {
+        let mut state = self.lock();
+        state.counts.finished[outcome as usize] += 1;
+        drop(state);
+        self.observe(|observer| observer.finished(task, outcome, None));
+    }
+
+    fn overtaken(&self, _task: TaskInfo<'_>, _outcome: Outcome) {
+        debug_assert!(false, "a remote task is made final by its pool only");
+    }
+
+    fn withdraw(&self, task: &CellRef) -> bool {
+        let mut actions = Actions::default();
+        let mut state = self.lock();
+        let is_withdrawn = state.withdraw(task, &mut actions);
+        if is_withdrawn {
+            state.dispatch(&self.options, clock::now(), &mut actions);
+        }
+        drop(state);
+        self.act(actions);
+        is_withdrawn
+    }
+
+    fn has_begun(&self, task: &CellRef) -> bool {
+        let state = self.lock();
+        let has_begun = state.place_of(task).is_some_and(|(index, number)| {
+            !matches!(
+                state.workers[index].phase(number),
+                None | Some(Phase::Handed | Phase::Taken)
+            )
+        });
+        if has_begun {
+            task.note_start();
+        }
+        has_begun
+    }
+
+    fn abort(&self, task: &CellRef) -> AbortOutcome {
+        let mut actions = Actions::default();
+        let mut state = self.lock();
+        let is_stopped = match state.place_of(task) {
+            Some((index, number)) => {
+                state.stop(index, number, TaskError::aborted(), &mut actions)
+                    || state.workers[index].is_ending_for(number)
+            }
+            // A chunk between two workers.
+            None => {
+                state.ask_to_stop(task, &mut actions);
+                !actions.resolved.is_empty()
+            }
+        };
+        drop(state);
+        self.act(actions);
+        if is_stopped {
+            AbortOutcome::Stopped
+        } else {
+            AbortOutcome::Finished
+        }
+    }
+
+    fn ask_to_stop(&self, task: &CellRef) {
+        let mut actions = Actions::default();
+        self.lock().ask_to_stop(task, &mut actions);
+        self.act(actions);
+    }
+
+    fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>) {
+        self.callbacks.run(run);
+    }
+}
+
+/// The running time of a task that was handed over.
+struct Overdue {
+    pool: Weak<Shared>,
+    launch: u64,
+    number: u64,
+    limit: Duration,
+}
+
+impl Overdue {
+    fn schedule_in(self: Arc<Self>, time: Duration) -> Option<crate::time::Timer> {
+        let at = Instant::now().checked_add(time)?;
+        match schedule(at, self) {
+            Ok(timer) => Some(timer),
+            Err(error) => {
+                panic::contain(|| tracing::error!(%error, "no thread for the run timeout"));
+                None
+            }
+        }
+    }
+}
+
+impl Alarm for Overdue {
+    /// The clock counts from where the worker says that the task, or the item, has begun; so the
+    /// alarm that was set at the hand-over mostly rings early, and is set anew.
+    fn ring(&self) {
+        let Some(pool) = self.pool.upgrade() else {
+            return;
+        };
+        let mut actions = Actions::default();
+        let now = clock::now();
+        let limit = u64::try_from(self.limit.as_nanos()).unwrap_or(u64::MAX);
+        let mut state = pool.lock();
+        let Some(index) = state.index_of(self.launch) else {
+            return;
+        };
+        let worker = &mut state.workers[index];
+        let phase = worker.phase(self.number);
+        let slot = worker.link.memory.slot(self.number);
+        let begun = slot.begun_at();
+        let Some(handed) = worker.handed_mut(self.number) else {
+            return;
+        };
+        // What a worker says of the time is believed within what is possible.
+        let begun = begun.clamp(handed.at.min(now), now);
+        let left = match phase {
+            Some(Phase::Running) => limit.saturating_sub(now - begun),
+            _ => limit,
+        };
+        if left == 0 {
+            let error = TaskError::overrun(self.limit);
+            if state.stop(index, self.number, error, &mut actions) {
+                drop(state);
+                pool.act(actions);
+                return;
+            }
+        }
+        let again = Arc::new(Self {
+            pool: self.pool.clone(),
+            ..*self
+        });
+        let left = Duration::from_nanos(left.max(1_000_000));
+        let worker = &mut state.workers[index];
+        if let Some(handed) = worker.handed_mut(self.number) {
+            handed.timer = again.schedule_in(left);
+        }
+    }
+}
+
+struct ShutdownDeadline {
+    pool: Weak<Shared>,
+    limit: Duration,
+}
+
+impl Alarm for ShutdownDeadline {
+    fn ring(&self) {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.lock().overdue = Some(self.limit);
+            pool.end_all(Signal::TERM);
+        }
+    }
+}

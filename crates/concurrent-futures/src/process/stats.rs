@@ -1,0 +1,59 @@
+//! What a pool of processes tells about its workers.
+
+use crate::executor::WorkerId;
+
+/// A worker process at one moment, made by [`worker_stats`](super::ProcessPoolExecutor::worker_stats).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerStats {
+    pub(super) id: WorkerId,
+    pub(super) pid: u32,
+    pub(super) state: WorkerState,
+    pub(super) tasks: u64,
+    pub(super) restarts: u64,
+}
+
+/// What a worker process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WorkerState {
+    /// It was started, and has not run its initializer to the end.
+    Starting,
+    /// It waits for work.
+    Idle,
+    /// It has work.
+    Busy,
+    /// It was told to leave, or is being ended.
+    Ending,
+}
+
+impl WorkerStats {
+    /// The worker's number in its pool, the lowest that was free; its successor has it after it.
+    #[must_use]
+    pub fn id(&self) -> WorkerId {
+        self.id
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// What the worker does.
+    #[must_use]
+    pub fn state(&self) -> WorkerState {
+        self.state
+    }
+
+    /// How many tasks, and items of maps, this process has run.
+    #[must_use]
+    pub fn tasks(&self) -> u64 {
+        self.tasks
+    }
+
+    /// How many processes have borne this number before it.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        self.restarts
+    }
+}

@@ -1,0 +1,300 @@
+//! Starting a worker, signalling it and burying it, so that no signal ever reaches a process that is not ours.
+//!
+//! The number of a process may be given to another one once it was waited for. So everything that names the worker or
+//! its group by number happens while the worker is a child that nobody has waited for, running or dead; the rest goes
+//! by its pidfd, which is never another process's.
+//!
+//! Nothing is done between fork and exec, so that std starts programs by `posix_spawn`: that costs the same for a
+//! parent of any size.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::io::{Errno, retry_on_intr};
+use rustix::process::{
+    Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, getpgid, kill_process_group, pidfd_open,
+    pidfd_send_signal, waitid,
+};
+
+pub(in crate::process) use rustix::process::Signal;
+
+use super::mark::{self, Mark};
+use super::program::{self, Program};
+
+/// The stack of the thread that runs tasks, in bytes, where nothing else is said: that of a main thread.
+const DEFAULT_STACK_SIZE: usize = 8 << 20;
+
+/// What to start a worker with.
+#[derive(Debug)]
+pub(in crate::process) struct Launch<'a> {
+    /// What to start.
+    pub(in crate::process) program: &'a Program,
+    /// The name of the worker, in `ps` (its first 15 bytes) and of the thread that runs tasks.
+    pub(in crate::process) name: &'a str,
+    /// Variables that differ from ours: a value, or none to remove one.
+    pub(in crate::process) environment: &'a [(OsString, Option<OsString>)],
+    /// The directory to start in, if not ours.
+    pub(in crate::process) current_dir: Option<&'a Path>,
+    /// Bytes of stack for the thread that runs tasks, if not 8 MiB.
+    pub(in crate::process) stack_size: Option<usize>,
+    /// The worker's end of the channel, its descriptor 0.
+    pub(in crate::process) stdin: OwnedFd,
+}
+
+impl Launch<'_> {
+    /// Starts the worker.
+    ///
+    /// It dies when the calling thread's process does; the calling thread itself should live as long, since the
+    /// kernel's signal for that is bound to the thread (the worker looks again when it comes, so that nothing bad
+    /// happens otherwise).
+    ///
+    /// # Errors
+    /// The system's; of kind `Unsupported` where it has no pidfds (Linux before 5.4, or a seccomp filter).
+    pub(in crate::process) fn launch(self) -> io::Result<Child> {
+        let mark = Mark {
+            version: mark::VERSION.to_owned(),
+            anchor: program::anchor_offset(),
+            parent: std::process::id(),
+            stack_size: self.stack_size.unwrap_or(DEFAULT_STACK_SIZE),
+            name: OsString::from(self.name),
+        };
+        let mut command = Command::new(self.program.path());
+        let mut arguments = std::env::args_os();
+        if let Some(own_name) = arguments.next() {
+            command.arg0(own_name);
+        }
+        command.args(arguments);
+        for (key, value) in self.environment {
+            match value {
+                Some(value) => command.env(key, value),
+                None => command.env_remove(key),
+            };
+        }
+        command.env(mark::VARIABLE, mark.to_value());
+        if let Some(path) = self.current_dir {
+            command.current_dir(path);
+        }
+        let mut spawned = command
+            .process_group(0)
+            .stdin(Stdio::from(self.stdin))
+            .spawn()?;
+        let pid = Pid::from_child(&spawned);
+        let descriptor = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(descriptor) => descriptor,
+            Err(error) => {
+                // It is still ours to wait for, which is what std's handle does.
+                let _ = spawned.kill();
+                let _ = spawned.wait();
+                return Err(not_watched(error));
+            }
+        };
+        match look(descriptor.as_fd()) {
+            Ok(_) => Ok(Child {
+                pid,
+                descriptor,
+                is_reaped: false,
+            }),
+            // Dead, waited for by somebody else, and perhaps its number is another process's already.
+            Err(Errno::CHILD) => Err(io::Error::other(
+                "the worker process ended before it could be watched, and somebody else has waited for it",
+            )),
+            Err(error) => {
+                let _ = spawned.kill();
+                let _ = spawned.wait();
+                Err(not_watched(error))
+            }
+        }
+    }
+}
+
+fn not_watched(error: Errno) -> io::Error {
+    match error {
+        // waitid says INVAL where it does not know pidfds.
+        Errno::NOSYS | Errno::PERM | Errno::INVAL => {
+            io::Error::new(io::ErrorKind::Unsupported, error)
+        }
+        error => error.into(),
+    }
+}
+
+/// Whether a child has ended, which it stays until it is waited for.
+fn look(descriptor: BorrowedFd<'_>) -> Result<Option<WaitIdStatus>, Errno> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    retry_on_intr(|| waitid(WaitId::PidFd(descriptor), options))
+}
+
+/// A worker process.
+///
+/// Dropping it leaves the process alone. Who wants it gone signals and reaps it.
+#[derive(Debug)]
+pub(in crate::process) struct Child {
+    pid: Pid,
+    descriptor: OwnedFd,
+    is_reaped: bool,
+}
+
+/// How a worker process has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::process) enum Exit {
+    /// It has exited with this code.
+    Code(i32),
+    /// This signal has ended it.
+    Signal(i32),
+    /// Somebody else has waited for it: this process ignores SIGCHLD, or user code waits for any child.
+    Unknown,
+}
+
+impl Child {
+    /// Its number, also that of the group that it was started in.
+    pub(in crate::process) fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// Its pidfd, which is readable once it has ended.
+    pub(in crate::process) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+
+    /// Whether it is running, or stopped.
+    pub(in crate::process) fn is_alive(&self) -> bool {
+        !self.is_reaped && matches!(look(self.as_fd()), Ok(None))
+    }
+
+    /// Sends a signal to the worker and everything in its group.
+    ///
+    /// TERM is followed by CONT, so that what is stopped gets it too.
+    ///
+    /// # Errors
+    /// `NotFound` if the worker was waited for already, by us or by somebody else; otherwise the system's.
+    pub(in crate::process) fn signal_group(&self, signal: Signal) -> io::Result<()> {
+        if self.is_reaped || matches!(look(self.as_fd()), Err(Errno::CHILD)) {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the worker process has ended",
+            ));
+        }
+        self.send(signal)?;
+        if signal == Signal::TERM {
+            self.send(Signal::CONT)?;
+        }
+        Ok(())
+    }
+
+    /// To be called while the number is the worker's.
+    fn send(&self, signal: Signal) -> Result<(), Errno> {
+        let to_group = kill_process_group(self.pid, signal);
+        // A task may have moved the worker to another group, which is not ours to signal.
+        if getpgid(Some(self.pid)).is_ok_and(|group| group == self.pid) {
+            to_group
+        } else {
+            match pidfd_send_signal(&self.descriptor, signal) {
+                // It has ended, and what was left of the group has the signal.
+                Err(Errno::SRCH) => Ok(()),
+                sent => sent,
+            }
+        }
+    }
+
+    /// Waits for the worker to end, ends what it has left behind in its group, and lets go of its number.
+    ///
+    /// Meant to be called once its pidfd is readable; before, it blocks. A second call says the same as the first only
+    /// if that was `Unknown`.
+    pub(in crate::process) fn reap(&mut self) -> Exit {
+        if self.is_reaped {
+            return Exit::Unknown;
+        }
+        let wait = |options| retry_on_intr(|| waitid(WaitId::PidFd(self.descriptor.as_fd()), options));
+        if wait(WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).is_err() {
+            self.is_reaped = true;
+            return Exit::Unknown;
+        }
+        // The dead worker keeps its number from being used again, and one KILL to a group misses nobody, forking or not.
+        // That the group is empty is the usual case.
+        let _ = kill_process_group(self.pid, Signal::KILL);
+        let status = wait(WaitIdOptions::EXITED);
+        self.is_reaped = true;
+        match status {
+            Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => Exit::Code(code),
+                (None, Some(signal)) => Exit::Signal(signal),
+                (None, None) => Exit::Unknown,
+            },
+            Ok(None) | Err(_) => Exit::Unknown,
+        }
+    }
+}
+
+#[cfg(all(test, not(concurrent_futures_loom)))]
+mod tests {
+    use super::*;
+
+    /// A program that ends as it is told, watched as a worker is.
+    fn shell(script: &str) -> Child {
+        let spawned = Command::new("/bin/sh")
+            .args(["-c", script])
+            .process_group(0)
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("there is a shell");
+        let pid = Pid::from_child(&spawned);
+        let descriptor = pidfd_open(pid, PidfdFlags::empty()).expect("pidfds");
+        Child {
+            pid,
+            descriptor,
+            is_reaped: false,
+        }
+    }
+
+    #[test]
+    fn an_exit_says_how_it_was() {
+        assert_eq!(shell("exit 3").reap(), Exit::Code(3));
+        assert_eq!(shell("kill -USR1 $$").reap(), Exit::Signal(libc::SIGUSR1));
+    }
+
+    #[test]
+    fn a_worker_that_somebody_else_has_waited_for_is_unknown_and_not_signalled() {
+        let mut child = shell("exit 3");
+        let pid = child.pid;
+        waitid(WaitId::Pid(pid), WaitIdOptions::EXITED).expect("it is a child");
+        assert!(!child.is_alive());
+        let error = child.signal_group(Signal::KILL).expect_err("gone");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert_eq!(child.reap(), Exit::Unknown);
+    }
+
+    #[test]
+    fn a_stopped_worker_is_ended_by_term() {
+        let mut child = shell("kill -STOP $$; exit 0");
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::PidFd(child.as_fd()), stopped).expect("it is a child");
+        assert!(child.is_alive());
+        child.signal_group(Signal::TERM).expect("it is alive");
+        assert_eq!(child.reap(), Exit::Signal(libc::SIGTERM));
+    }
+
+    #[test]
+    fn what_a_worker_leaves_behind_dies_with_it() {
+        use std::io::Read;
+        // The pipe is closed when the last process that holds it has ended.
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        let spawned = Command::new("/bin/sh")
+            .args(["-c", "sleep 1000 & exit 0"])
+            .process_group(0)
+            .stdout(writer)
+            .spawn()
+            .expect("there is a shell");
+        let pid = Pid::from_child(&spawned);
+        let descriptor = pidfd_open(pid, PidfdFlags::empty()).expect("pidfds");
+        let mut child = Child {
+            pid,
+            descriptor,
+            is_reaped: false,
+        };
+        assert_eq!(child.reap(), Exit::Code(0));
+        assert_eq!(reader.read(&mut [0]).expect("it ends"), 0);
+    }
+}

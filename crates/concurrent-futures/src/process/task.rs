@@ -1,0 +1,172 @@
+//! A task on its way to a worker process: its arguments, encoded, and the right to its result.
+//!
+//! The pool keeps the arguments until the result is there: what has to be handed over again is never
+//! read back from memory that a worker can write to.
+
+use std::time::Duration;
+
+use super::items;
+use super::record::Name;
+use super::ring::Violation;
+use super::sys::Sealed;
+use crate::error::TaskError;
+use crate::task::{CellRef, Payload, Remote};
+
+/// A task that a worker process is to run.
+pub(super) struct RemoteTask {
+    pub(super) promise: Remote,
+    pub(super) call: Name,
+    pub(super) arguments: Arguments,
+    pub(super) run_timeout: Option<Duration>,
+    pub(super) chunk: Option<Box<ChunkState>>,
+}
+
+/// Encoded arguments.
+pub(super) enum Arguments {
+    /// They fit into a frame, or have to be sealed yet.
+    Bytes(Payload),
+    /// They are in a file of their own, and travel as its descriptor.
+    Sealed(Sealed),
+}
+
+/// How far a chunk of items has come.
+pub(super) struct ChunkState {
+    /// How many items it has.
+    pub(super) items: usize,
+    /// How many have a result.
+    pub(super) done: usize,
+    /// How many that were handed over have no result.
+    pub(super) handed: usize,
+    /// How many had a result when those were handed over.
+    handed_from: usize,
+    /// Where they begin and end within the arguments.
+    offset: usize,
+    end: usize,
+    /// Nanoseconds that its items ran.
+    pub(super) nanos: u64,
+    /// The time, and the results: what the future decodes.
+    results: Vec<u8>,
+}
+
+impl ChunkState {
+    pub(super) fn new(items: usize) -> Self {
+        Self {
+            items,
+            done: 0,
+            handed: 0,
+            handed_from: 0,
+            offset: 0,
+            end: 0,
+            nanos: 0,
+            results: vec![0; size_of::<u64>()],
+        }
+    }
+
+    /// Adds the result of the next item.
+    pub(super) fn push(&mut self, kind: u32, bytes: &[u8]) {
+        items::push(&mut self.results, kind, bytes);
+        self.done += 1;
+    }
+
+    pub(super) fn push_error(&mut self, error: &TaskError) {
+        items::push_with(&mut self.results, |out| {
+            super::call::encode_error(error, out);
+            items::ERROR
+        });
+        self.done += 1;
+    }
+
+    /// How many items have got a result since the last hand-over.
+    pub(super) fn results_of_this_hand_over(&self) -> usize {
+        self.done - self.handed_from
+    }
+
+    /// The items that are left.
+    pub(super) fn left(&self) -> usize {
+        self.items - self.done
+    }
+
+    /// What the future decodes, once all items have a result.
+    pub(super) fn into_results(mut self) -> Vec<u8> {
+        self.results[..size_of::<u64>()].copy_from_slice(&self.nanos.to_le_bytes());
+        self.results
+    }
+}
+
+impl RemoteTask {
+    pub(super) fn cell(&self) -> &CellRef {
+        self.promise.cell()
+    }
+
+    /// How many tasks it counts as.
+    pub(super) fn weight(&self) -> usize {
+        self.chunk.as_ref().map_or(1, |chunk| chunk.left())
+    }
+
+    /// Decides what the next hand-over takes: of a chunk, up to `most` items of up to `most_bytes`
+    /// together, and at least one.
+    ///
+    /// # Errors
+    /// Never for arguments that the pool has encoded.
+    pub(super) fn prepare(&mut self, most: usize, most_bytes: usize) -> Result<(), Violation> {
+        if let (Some(chunk), Arguments::Bytes(bytes)) = (&mut self.chunk, &self.arguments) {
+            let rest = &bytes[chunk.offset..];
+            let (handed, length) = if chunk.left() <= most && rest.len() <= most_bytes {
+                (chunk.left(), rest.len())
+            } else {
+                items::prefix(rest, most, most_bytes)?
+            };
+            chunk.handed = handed;
+            chunk.end = chunk.offset + length;
+            chunk.handed_from = chunk.done;
+        }
+        Ok(())
+    }
+
+    /// The bytes that are to be handed over.
+    pub(super) fn outgoing(&self) -> &[u8] {
+        match (&self.arguments, &self.chunk) {
+            (Arguments::Bytes(bytes), Some(chunk)) => &bytes[chunk.offset..chunk.end],
+            (Arguments::Bytes(bytes), None) => bytes,
+            (Arguments::Sealed(_), _) => &[],
+        }
+    }
+
+    /// Makes the next hand-over begin with the first item that has no result.
+    ///
+    /// # Errors
+    /// Never for arguments that the pool has encoded.
+    pub(super) fn skip_done(&mut self) -> Result<(), Violation> {
+        if let (Some(chunk), Arguments::Bytes(bytes)) = (&mut self.chunk, &self.arguments) {
+            let count = chunk.done - chunk.handed_from;
+            chunk.offset += items::skip(&bytes[chunk.offset..], count)?;
+            chunk.handed_from = chunk.done;
+            chunk.handed = 0;
+        }
+        Ok(())
+    }
+
+    pub(super) fn fail(self, error: TaskError) {
+        let Self {
+            promise,
+            arguments,
+            chunk,
+            ..
+        } = self;
+        drop((arguments, chunk));
+        promise.fail(error);
+    }
+
+    /// Gives the results of a chunk whose items all have one.
+    pub(super) fn fulfil_chunk(self) {
+        if let Some(chunk) = self.chunk {
+            self.promise.fulfil(Payload::from_vec(chunk.into_results()));
+        }
+    }
+}
+
+impl std::fmt::Debug for RemoteTask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.cell().info().fmt(f)
+    }
+}

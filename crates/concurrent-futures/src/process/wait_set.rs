@@ -1,0 +1,226 @@
+//! Waiting for any of the workers, and for the pool's own threads.
+//!
+//! The collector sleeps on the bells of all workers at once, and on one of its own. Where the kernel
+//! cannot do that (before Linux 5.16), or for more workers than it can, each other worker gets a
+//! thread that sleeps on its bell and rings the collector's.
+
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use super::ring::Bell;
+use super::sys::futex;
+use super::worker_state::Link;
+
+/// The bell of the collector itself.
+pub(super) struct Control {
+    bell: Bell,
+    /// Counts what was said, so that it can be seen without the bell.
+    said: AtomicU32,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self {
+            bell: Bell::new(),
+            said: AtomicU32::new(0),
+        }
+    }
+}
+
+impl Control {
+    pub(super) fn ring(&self) {
+        use std::sync::atomic::Ordering;
+        // Release: what was done before is seen by who sees the number. The bell passes a fence.
+        self.said.fetch_add(1, Ordering::Release);
+        if self.bell.ring() {
+            futex::wake(self.bell.word().0);
+        }
+    }
+
+    fn said(&self) -> u32 {
+        self.said.load(std::sync::atomic::Ordering::Acquire)
+    }
+}
+
+/// Words that one call can wait for, but for the collector's own.
+const MOST_AT_ONCE: usize = futex::MAX_WORDS - 1;
+
+pub(super) struct WaitSet {
+    /// What has been heard of the control.
+    heard: u32,
+    /// How many of the links are waited for by the collector itself.
+    at_once: usize,
+    helpers: Vec<Helper>,
+}
+
+impl WaitSet {
+    pub(super) fn new() -> Self {
+        Self {
+            heard: 0,
+            at_once: MOST_AT_ONCE,
+            helpers: Vec::new(),
+        }
+    }
+
+    /// As on a kernel that cannot wait for several words.
+    #[cfg(test)]
+    pub(super) fn with_helpers_only() -> Self {
+        Self {
+            at_once: 0,
+            ..Self::new()
+        }
+    }
+
+    /// Whether somebody rang the collector's own bell since it was asked last.
+    pub(super) fn has_control(&mut self, control: &Control) -> bool {
+        let said = control.said();
+        std::mem::replace(&mut self.heard, said) != said
+    }
+
+    pub(super) fn would_hear(&self, control: &Control) -> bool {
+        control.said() != self.heard
+    }
+
+    /// Sleeps until one of the links, or the control, has something; `is_there` looks whether one has
+    /// already.
+    pub(super) fn sleep(
+        &mut self,
+        control: &Arc<Control>,
+        links: &[Arc<Link>],
+        is_there: impl Fn() -> bool,
+    ) {
+        let (direct, others) = links.split_at(links.len().min(self.at_once));
+        self.keep_helpers(control, others);
+        control.bell.lie_down();
+        for link in direct {
+            link.memory.results_bell.0.lie_down();
+        }
+        let mut fails = false;
+        if !is_there() && !self.would_hear(control) {
+            let mut words = Vec::with_capacity(1 + direct.len());
+            words.push(control.bell.word());
+            words.extend(direct.iter().map(|link| link.memory.results_bell.0.word()));
+            if words.len() == 1 {
+                futex::wait(words[0].0, words[0].1, None);
+            } else {
+                fails = futex::wait_any(&words, None).is_err();
+            }
+        }
+        control.bell.get_up();
+        for link in direct {
+            link.memory.results_bell.0.get_up();
+        }
+        if fails {
+            self.at_once = 0;
+        }
+    }
+
+    /// One helper for each of these links, ready to ring.
+    fn keep_helpers(&mut self, control: &Arc<Control>, links: &[Arc<Link>]) {
+        self.helpers
+            .retain(|helper| links.iter().any(|link| Arc::ptr_eq(link, &helper.link)));
+        for link in links {
+            let known = self
+                .helpers
+                .iter()
+                .find(|helper| Arc::ptr_eq(&helper.link, link));
+            match known {
+                Some(helper) => helper.arm(),
+                None => self.helpers.extend(Helper::start(control, link)),
+            }
+        }
+    }
+}
+
+/// A thread that sleeps on the bell of one worker.
+struct Helper {
+    link: Arc<Link>,
+    post: Arc<Post>,
+}
+
+/// What the collector tells a helper.
+#[derive(Default)]
+struct Post {
+    order: Mutex<Order>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Order {
+    /// It has rung, and waits until it is told that what was there was taken in.
+    #[default]
+    Rest,
+    Watch,
+    Leave,
+}
+
+impl Helper {
+    /// Without a thread the worker is heard only when something else wakes the collector.
+    fn start(control: &Arc<Control>, link: &Arc<Link>) -> Option<Self> {
+        let post = Arc::new(Post::default());
+        let helper = Self {
+            link: Arc::clone(link),
+            post: Arc::clone(&post),
+        };
+        helper.arm();
+        let (control, link) = (Arc::clone(control), Arc::clone(link));
+        let watch = move || {
+            while post.is_to_watch() {
+                let bell = &link.memory.results_bell.0;
+                let (word, asleep) = bell.word();
+                // The collector has laid the bell down. Whoever rings makes this return.
+                futex::wait(word, asleep, None);
+                post.rest();
+                control.ring();
+            }
+        };
+        let started = std::thread::Builder::new()
+            .name("pool-listener".to_owned())
+            .spawn(watch);
+        started.is_ok().then_some(helper)
+    }
+
+    fn arm(&self) {
+        let mut order = self.post.lock();
+        if *order == Order::Rest {
+            self.link.memory.results_bell.0.lie_down();
+            *order = Order::Watch;
+            self.post.changed.notify_one();
+        }
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        *self.post.lock() = Order::Leave;
+        self.post.changed.notify_one();
+        let bell = &self.link.memory.results_bell.0;
+        bell.get_up();
+        futex::wake(bell.word().0);
+    }
+}
+
+impl Post {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Order> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is something to do. False to leave.
+    fn is_to_watch(&self) -> bool {
+        let mut order = self.lock();
+        while *order == Order::Rest {
+            order = self
+                .changed
+                .wait(order)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        *order == Order::Watch
+    }
+
+    fn rest(&self) {
+        let mut order = self.lock();
+        if *order == Order::Watch {
+            *order = Order::Rest;
+        }
+    }
+}

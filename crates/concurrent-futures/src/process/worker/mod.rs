@@ -1,0 +1,8 @@
+//! Inside a worker process: what it does from its takeover to its end.
+
+mod init;
+mod serve;
+
+pub use init::init;
+pub(super) use init::can_begin;
+pub(super) use serve::{Hello, serve};

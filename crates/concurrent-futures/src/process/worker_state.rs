@@ -1,0 +1,479 @@
+//! A worker process as its pool sees it: what was handed over to it, and how far that has come.
+//!
+//! Always: tasks are numbered in the order in which they are handed over, the worker begins them in
+//! that order, and a slot is not used again while the task in it has no result.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::frame::{TaskHeader, reply, task};
+use super::items;
+use super::ring::{Memory, Phase, SLOTS, TASK_BYTES, Violation, Writer};
+use super::sys::{Channel, Sealed, Segment, futex};
+use super::task::{Arguments, RemoteTask};
+use crate::error::{Direction, TaskError};
+use crate::executor::WorkerId;
+use crate::task::{CellRef, Payload};
+use crate::time::Timer;
+
+/// What the threads of a pool share of a worker, without a lock.
+pub(super) struct Link {
+    /// Unique in the pool: a place is used by one process after the other.
+    pub(super) launch: u64,
+    pub(super) pid: u32,
+    pub(super) memory: Segment<Memory>,
+    pub(super) channel: Channel,
+    /// It has closed its end of the channel while it lived.
+    pub(super) has_hung_up: AtomicBool,
+}
+
+impl Link {
+    /// Wakes the worker if it sleeps.
+    pub(super) fn wake(&self) {
+        let bell = &self.memory.tasks_bell.0;
+        if bell.ring() {
+            futex::wake(bell.word().0);
+        }
+    }
+
+    /// Wakes the worker if it waits for room in the ring of results.
+    pub(super) fn say_room(&self) {
+        let bell = &self.memory.room_bell.0;
+        if bell.ring() {
+            futex::wake(bell.word().0);
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// It was started, and has not said that it is ready.
+    Starting,
+    Ready,
+    /// It was told to leave.
+    Leaving,
+    /// It is being ended.
+    Ending,
+}
+
+/// Why a worker is being ended.
+pub(super) enum Ending {
+    /// For the sake of one task, which gets this error.
+    Task { number: u64, error: TaskError },
+    /// All that it runs is to be stopped.
+    Aborted,
+    /// It broke the rules; what it ran is lost.
+    Violation(Violation),
+}
+
+pub(super) struct Worker {
+    pub(super) link: Arc<Link>,
+    pub(super) place: WorkerId,
+    pub(super) life: Life,
+    pub(super) ending: Option<Ending>,
+    /// When it became idle, on the monotonic clock.
+    pub(super) idle_since: u64,
+    /// Tasks and items that it has finished.
+    pub(super) finished: u64,
+    /// Tasks and items that were handed over to it, but for those that were taken back.
+    pub(super) given: usize,
+    writer: Writer,
+    entries: VecDeque<Entry>,
+    /// The number of the first entry.
+    first: u64,
+    /// How many entries are tasks.
+    unfinished: usize,
+}
+
+enum Entry {
+    Task(Handed),
+    /// It was taken back.
+    Gone,
+}
+
+pub(super) struct Handed {
+    pub(super) task: RemoteTask,
+    pub(super) at: u64,
+    /// What ends it when its time is over.
+    pub(super) timer: Option<Timer>,
+}
+
+/// Why a task was not handed over.
+pub(super) enum Refusal {
+    /// There is no room now.
+    Full,
+    /// The worker breaks the rules.
+    Violation(Violation),
+    /// The task cannot be sent at all.
+    Unsendable(TaskError),
+}
+
+impl From<Violation> for Refusal {
+    fn from(violation: Violation) -> Self {
+        Self::Violation(violation)
+    }
+}
+
+/// What a frame from the worker has brought about.
+pub(super) enum Applied {
+    Ready,
+    NotReady(TaskError),
+    /// An item of a chunk; more come.
+    Item,
+    Finished(Handed, Completion, u64),
+    /// The items of a chunk that were handed over are done; others are left.
+    Partly(RemoteTask),
+}
+
+/// How a task ended.
+pub(super) enum Completion {
+    Value(Payload),
+    Error(TaskError),
+    Chunk,
+}
+
+/// A frame from the worker, copied and decoded as far as that needs no lock.
+pub(super) struct Reply {
+    pub(super) kind: u32,
+    pub(super) number: u64,
+    pub(super) nanos: u64,
+    pub(super) bytes: Payload,
+    pub(super) error: Option<TaskError>,
+}
+
+impl Worker {
+    pub(super) fn new(link: Arc<Link>, place: WorkerId, now: u64) -> Self {
+        Self {
+            link,
+            place,
+            life: Life::Starting,
+            ending: None,
+            idle_since: now,
+            finished: 0,
+            given: 0,
+            writer: Writer::default(),
+            entries: VecDeque::new(),
+            first: 0,
+            unfinished: 0,
+        }
+    }
+
+    /// How many tasks were handed over that have no result.
+    pub(super) fn unfinished(&self) -> usize {
+        self.unfinished
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.life == Life::Ready && self.unfinished == 0
+    }
+
+    fn next_number(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    /// Writes the call of the initializer, which runs before all tasks.
+    pub(super) fn initialize(
+        &mut self,
+        call: super::record::Name,
+        argument: &[u8],
+    ) -> Result<(), Refusal> {
+        let header = TaskHeader {
+            number: 0,
+            call,
+            items: 0,
+            is_large: false,
+            is_timed: false,
+            id: 0,
+        };
+        self.send(task::INITIALIZE, header, argument)
+    }
+
+    /// Hands a task over, with up to `most` items of a chunk.
+    pub(super) fn hand_over(
+        &mut self,
+        mut task: RemoteTask,
+        most: usize,
+        now: u64,
+    ) -> Result<u64, (RemoteTask, Refusal)> {
+        if self.entries.len() >= SLOTS {
+            return Err((task, Refusal::Full));
+        }
+        let number = self.next_number();
+        match self.send_task(&mut task, number, most) {
+            Ok(()) => {}
+            Err(refusal) => return Err((task, refusal)),
+        }
+        self.given += task.chunk.as_ref().map_or(1, |chunk| chunk.handed);
+        self.unfinished += 1;
+        self.entries.push_back(Entry::Task(Handed {
+            task,
+            at: now,
+            timer: None,
+        }));
+        Ok(number)
+    }
+
+    fn send_task(
+        &mut self,
+        task: &mut RemoteTask,
+        number: u64,
+        most: usize,
+    ) -> Result<(), Refusal> {
+        self.link.memory.slot(number).hand_over(number);
+        let mut header = TaskHeader {
+            number,
+            call: task.call,
+            items: 0,
+            is_large: false,
+            is_timed: task.run_timeout.is_some(),
+            id: task.cell().id().get(),
+        };
+        if let Arguments::Sealed(sealed) = &task.arguments {
+            header.is_large = true;
+            return self.send_sealed(task::RUN, header, sealed);
+        }
+        task.prepare(most, TASK_BYTES)?;
+        if let Some(chunk) = &task.chunk {
+            header.items = u32::try_from(chunk.handed).unwrap_or(u32::MAX);
+        }
+        self.send(task::RUN, header, task.outgoing())
+    }
+
+    /// Bytes that are too long for a frame go as a file.
+    fn send(&mut self, kind: u32, mut header: TaskHeader, bytes: &[u8]) -> Result<(), Refusal> {
+        if bytes.len() > TASK_BYTES {
+            header.is_large = true;
+            let sealed = Sealed::of(bytes).map_err(unsendable)?;
+            return self.send_sealed(kind, header, &sealed);
+        }
+        let ring = &self.link.memory.tasks;
+        match self.writer.write(ring, kind, &[&header.to_bytes(), bytes])? {
+            true => Ok(()),
+            false => Err(Refusal::Full),
+        }
+    }
+
+    /// The file goes first, so that it is there when its frame is read; and only if the frame can
+    /// follow.
+    fn send_sealed(
+        &mut self,
+        kind: u32,
+        header: TaskHeader,
+        sealed: &Sealed,
+    ) -> Result<(), Refusal> {
+        let ring = &self.link.memory.tasks;
+        let length = (sealed.len() as u64).to_le_bytes();
+        if !self.writer.has_room(ring, TaskHeader::BYTES + length.len())? {
+            return Err(Refusal::Full);
+        }
+        match self.link.channel.send(&[0], &[sealed.descriptor()]) {
+            Ok(()) => {}
+            // The worker has some that it has not received, or is about to be found dead.
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                return Err(Refusal::Full);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+                return Err(Refusal::Full);
+            }
+            Err(error) => return Err(unsendable(error)),
+        }
+        let written = self
+            .writer
+            .write(ring, kind, &[&header.to_bytes(), &length])?;
+        debug_assert!(written, "there was room");
+        Ok(())
+    }
+
+    /// Tells the worker to leave, once it has nothing more to do. False if there is no room.
+    pub(super) fn tell_to_leave(&mut self) -> Result<bool, Violation> {
+        self.writer.write(&self.link.memory.tasks, task::LEAVE, &[])
+    }
+
+    /// The number of the first task without a result, and the task.
+    pub(super) fn current(&self) -> Option<(u64, &Handed)> {
+        self.tasks().next()
+    }
+
+    /// The tasks without a result, in their order, with their numbers.
+    pub(super) fn tasks(&self) -> impl Iterator<Item = (u64, &Handed)> {
+        (self.first..)
+            .zip(&self.entries)
+            .filter_map(|(number, entry)| match entry {
+                Entry::Task(handed) => Some((number, handed)),
+                Entry::Gone => None,
+            })
+    }
+
+    pub(super) fn tasks_mut(&mut self) -> impl Iterator<Item = (u64, &mut Handed)> {
+        (self.first..)
+            .zip(&mut self.entries)
+            .filter_map(|(number, entry)| match entry {
+                Entry::Task(handed) => Some((number, handed)),
+                Entry::Gone => None,
+            })
+    }
+
+    /// It is being ended for the sake of this task.
+    pub(super) fn is_ending_for(&self, wanted: u64) -> bool {
+        match &self.ending {
+            Some(Ending::Task { number, .. }) => *number == wanted,
+            Some(Ending::Aborted | Ending::Violation(_)) => true,
+            None => false,
+        }
+    }
+
+    pub(super) fn find(&self, cell: &CellRef) -> Option<u64> {
+        let id = cell.id();
+        (self.first..)
+            .zip(&self.entries)
+            .find(|(_, entry)| matches!(entry, Entry::Task(handed) if handed.task.cell().id() == id))
+            .map(|(number, _)| number)
+    }
+
+    pub(super) fn handed_mut(&mut self, number: u64) -> Option<&mut Handed> {
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        match self.entries.get_mut(index)? {
+            Entry::Task(handed) => Some(handed),
+            Entry::Gone => None,
+        }
+    }
+
+    pub(super) fn phase(&self, number: u64) -> Option<Phase> {
+        self.link.memory.slot(number).phase(number)
+    }
+
+    /// Takes a task back that has not begun.
+    pub(super) fn take_back(&mut self, number: u64) -> Option<RemoteTask> {
+        self.handed_mut(number)?;
+        if !self.link.memory.slot(number).take_back(number) {
+            return None;
+        }
+        let handed = self.remove(number)?;
+        self.given = self
+            .given
+            .saturating_sub(handed.task.chunk.as_ref().map_or(1, |chunk| chunk.handed));
+        Some(handed.task)
+    }
+
+    /// Takes up to `most` tasks back that have not begun, the last first.
+    pub(super) fn take_back_last(&mut self, most: usize) -> Vec<RemoteTask> {
+        let mut taken = Vec::new();
+        let mut number = self.next_number();
+        while taken.len() < most && number > self.first {
+            number -= 1;
+            if self.handed_mut(number).is_none() {
+                continue;
+            }
+            match self.take_back(number) {
+                Some(task) => taken.push(task),
+                // It has begun, and so have all before it.
+                None => break,
+            }
+        }
+        taken
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Handed> {
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        let entry = self.entries.get_mut(index)?;
+        let Entry::Task(handed) = std::mem::replace(entry, Entry::Gone) else {
+            return None;
+        };
+        self.unfinished -= 1;
+        // A slot may be used again although the worker has not passed its frame: the frame's number
+        // is not the slot's any more, so that it is skipped.
+        while matches!(self.entries.front(), Some(Entry::Gone)) {
+            self.entries.pop_front();
+            self.first += 1;
+        }
+        Some(handed)
+    }
+
+    /// What is left when the worker is gone, in order, with the phase of each.
+    pub(super) fn take_all(&mut self) -> Vec<(u64, Handed)> {
+        let numbers: Vec<u64> = self.tasks().map(|(number, _)| number).collect();
+        numbers
+            .into_iter()
+            .filter_map(|number| Some((number, self.remove(number)?)))
+            .collect()
+    }
+
+    /// Takes in what the worker says.
+    ///
+    /// # Errors
+    /// If it says what it cannot say.
+    pub(super) fn apply(&mut self, reply: Reply) -> Result<Applied, Violation> {
+        match reply.kind {
+            reply::READY if self.life == Life::Starting => {
+                self.life = Life::Ready;
+                return Ok(Applied::Ready);
+            }
+            // It was told to end before it was ready.
+            reply::READY => return Ok(Applied::Item),
+            reply::NOT_READY => {
+                let unknown = || TaskError::failed("the initializer failed");
+                return Ok(Applied::NotReady(reply.error.unwrap_or_else(unknown)));
+            }
+            _ => {}
+        }
+        let Some((number, _)) = self.current() else {
+            return Err(Violation("a result came for no task"));
+        };
+        if matches!(reply.kind, reply::ITEM_VALUE | reply::ITEM_ERROR) {
+            let chunk = self
+                .handed_mut(number)
+                .and_then(|handed| handed.task.chunk.as_mut());
+            let Some(chunk) = chunk.filter(|chunk| chunk.handed > 0) else {
+                return Err(Violation("an item's result came where there is no chunk"));
+            };
+            chunk.handed -= 1;
+            let kind = match reply.kind {
+                reply::ITEM_VALUE => items::VALUE,
+                _ => items::ERROR,
+            };
+            chunk.push(kind, &reply.bytes);
+            self.finished += 1;
+            return Ok(Applied::Item);
+        }
+        if reply.number != number {
+            return Err(Violation("a result came out of order"));
+        }
+        let Some(mut handed) = self.remove(number) else {
+            return Err(Violation("a result came for no task"));
+        };
+        match (reply.kind, &mut handed.task.chunk) {
+            (reply::VALUE, None) => {
+                self.finished += 1;
+                let value = Completion::Value(reply.bytes);
+                Ok(Applied::Finished(handed, value, reply.nanos))
+            }
+            (reply::ERROR, None) => {
+                self.finished += 1;
+                let unknown = || TaskError::failed("the worker gave no error");
+                let error = reply.error.unwrap_or_else(unknown);
+                Ok(Applied::Finished(handed, Completion::Error(error), reply.nanos))
+            }
+            (reply::END, Some(chunk)) => {
+                chunk.nanos = chunk.nanos.saturating_add(reply.nanos);
+                let was_asked_to_stop = chunk.handed > 0;
+                if was_asked_to_stop {
+                    for _ in 0..chunk.left() {
+                        chunk.push_error(&TaskError::cancelled());
+                    }
+                }
+                if chunk.left() == 0 {
+                    Ok(Applied::Finished(handed, Completion::Chunk, reply.nanos))
+                } else {
+                    handed.task.skip_done()?;
+                    Ok(Applied::Partly(handed.task))
+                }
+            }
+            _ => Err(Violation("a result came of a kind that its task does not give")),
+        }
+    }
+}
+
+fn unsendable(error: std::io::Error) -> Refusal {
+    Refusal::Unsendable(TaskError::codec("the arguments", error).going(Direction::EncodeArguments))
+}
