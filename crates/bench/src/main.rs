@@ -4,16 +4,23 @@
 //! disturbs the machine for a while disturbs them alike.
 
 mod fetch;
+mod map;
 mod measure;
 mod memory;
+mod processes;
 mod report;
+mod settings;
+mod startup;
 mod threads;
+mod workers;
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, ValueEnum, value_parser};
 
-use measure::Case;
+use measure::{Case, Row};
+use settings::Settings;
 
 /// Measures concurrent-futures against other ways to run blocking work.
 #[derive(Parser)]
@@ -29,7 +36,15 @@ struct Arguments {
     /// Measure this case only.
     #[arg(long, value_name = "NAME")]
     case: Option<String>,
+    /// How long `idle-wakeups` looks on.
+    #[arg(long, value_name = "SECONDS", default_value = "10")]
+    idle_seconds: u64,
+    /// How much memory the parent has in `first-result-big-parent`.
+    #[arg(long, value_name = "GIB", default_value = "8", value_parser = value_parser!(u32).range(1..))]
+    big_parent: u32,
 }
+
+const GIBIBYTE: usize = 1 << 30;
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Suite {
@@ -37,6 +52,14 @@ enum Suite {
     Threads,
     /// Requests to a server in this process, on sixteen threads.
     Fetch,
+    /// Tasks that do next to nothing, in two worker processes: what a task costs, and what workers
+    /// cost that have nothing to do.
+    Processes,
+    /// A function on many items, on two threads and in two worker processes: chunks as the map
+    /// chooses them, beside fixed sizes of them.
+    Map,
+    /// From no worker process to a result.
+    Startup,
 }
 
 impl Suite {
@@ -44,6 +67,9 @@ impl Suite {
         match self {
             Self::Threads => "threads",
             Self::Fetch => "fetch",
+            Self::Processes => "processes",
+            Self::Map => "map",
+            Self::Startup => "startup",
         }
     }
 
@@ -51,13 +77,32 @@ impl Suite {
         match self {
             Self::Threads => &threads::CASES,
             Self::Fetch => &fetch::CASES,
+            Self::Processes => &processes::CASES,
+            Self::Map => map::CASES,
+            Self::Startup => &startup::CASES,
+        }
+    }
+
+    /// Pairs of cases, the later one first, whose ratio is of interest.
+    fn comparisons(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Startup => &startup::COMPARISONS,
+            _ => &[],
         }
     }
 }
 
 fn main() {
+    if workers::play_role() {
+        return;
+    }
+    procspawn::init();
     threads::limit_blocking_crate();
     let arguments = Arguments::parse();
+    settings::set(Settings {
+        idle_time: Duration::from_secs(arguments.idle_seconds),
+        big_parent: arguments.big_parent as usize * GIBIBYTE,
+    });
     let suite = arguments.suite;
     let is_wanted = |case: &&Case| {
         arguments
@@ -71,12 +116,29 @@ fn main() {
         eprintln!("{} has the cases {}", suite.name(), names.join(", "));
         std::process::exit(2);
     }
+    let mut measured: Vec<(&str, Vec<Row>)> = Vec::new();
     for case in cases {
         let rows = measure::interleaved(case, arguments.rounds.get());
+        if rows.is_empty() {
+            continue;
+        }
         if arguments.json {
             report::print_json(suite.name(), case, &rows);
         } else {
             report::print_table(suite.name(), case, &rows);
+        }
+        if let Some(ratio) = map::automatic_to_best(&rows) {
+            report::print_ratio(suite.name(), case, &ratio, arguments.json);
+        }
+        measured.push((case.name, rows));
+    }
+    if arguments.json {
+        return;
+    }
+    let rows_of = |name| measured.iter().find(|(case, _)| *case == name);
+    for &(name, other_name) in suite.comparisons() {
+        if let (Some((_, rows)), Some((_, other_rows))) = (rows_of(name), rows_of(other_name)) {
+            report::print_comparison(suite.name(), (name, rows), (other_name, other_rows));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::measure::{Case, OURS, Row};
+use crate::measure::{AUTOMATIC, Case, OURS, Row};
 
 #[derive(Serialize)]
 struct Line {
@@ -34,19 +34,25 @@ pub(crate) fn print_json(suite: &'static str, case: &Case, rows: &[Row]) {
 }
 
 pub(crate) fn print_table(suite: &str, case: &Case, rows: &[Row]) {
-    println!("{suite} {}, in {} for a task", case.name, case.unit);
+    println!("{suite} {}, in {}", case.name, case.unit);
     println!(
-        "{:<26} {:>7} {:>5} {:>11} {:>11} {:>11} {:>9} {:>9}",
+        "{:<28} {:>7} {:>5} {:>11} {:>11} {:>11} {:>9} {:>9}",
         "subject", "tasks", "runs", "median", "min", "max", "its/ours", "ours/its"
     );
-    let ours = rows.iter().find(|row| row.subject == OURS).map(Row::median);
+    let ours = Row::of(rows, OURS)
+        .or_else(|| Row::of(rows, AUTOMATIC))
+        .map(Row::median);
     for row in rows {
-        let ratio = |of: f64, to: f64| format!("{:.3}", of / to);
+        // A count can be zero, and then there is none.
+        let ratio = |of: f64, to: f64| match of / to {
+            ratio if ratio.is_finite() => format!("{ratio:.3}"),
+            _ => String::new(),
+        };
         let (its, of_its) = ours.map_or((String::new(), String::new()), |ours| {
             (ratio(row.median(), ours), ratio(ours, row.median()))
         });
         println!(
-            "{:<26} {:>7} {:>5} {:>11.1} {:>11.1} {:>11.1} {its:>9} {of_its:>9}",
+            "{:<28} {:>7} {:>5} {:>11.1} {:>11.1} {:>11.1} {its:>9} {of_its:>9}",
             row.subject,
             row.tasks,
             row.runs(),
@@ -56,4 +62,39 @@ pub(crate) fn print_table(suite: &str, case: &Case, rows: &[Row]) {
         );
     }
     println!();
+}
+
+/// Prints what each subject of a case takes beside what it takes in another case.
+pub(crate) fn print_comparison(
+    suite: &str,
+    (name, rows): (&str, &[Row]),
+    (other_name, other_rows): (&str, &[Row]),
+) {
+    println!("{suite} {name} / {other_name}");
+    for row in rows {
+        if let Some(other) = Row::of(other_rows, row.subject) {
+            let ratio = row.median() / other.median();
+            println!("{:<28} {ratio:>9.3}", row.subject);
+        }
+    }
+    println!();
+}
+
+/// Prints a ratio that was worked out of the rows of a case.
+pub(crate) fn print_ratio(suite: &'static str, case: &Case, ratio: &Row, json: bool) {
+    if json {
+        let case = Case {
+            unit: "ratio",
+            ..*case
+        };
+        print_json(suite, &case, std::slice::from_ref(ratio));
+    } else {
+        println!(
+            "{} {:.3} ({:.3} to {:.3})\n",
+            ratio.subject,
+            ratio.median(),
+            ratio.min(),
+            ratio.max(),
+        );
+    }
 }

@@ -5,7 +5,7 @@ mod pools;
 mod timing;
 
 pub(crate) use pools::{Pool, limit_blocking_crate};
-pub(crate) use timing::{Flavor, in_runtime};
+pub(crate) use timing::{Flavor, assert_is_sum, in_runtime, nanoseconds, warm_up};
 
 use crate::measure::{Case, OURS, Subject};
 use crate::memory;

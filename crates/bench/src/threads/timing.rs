@@ -91,15 +91,15 @@ async fn submit_each<P: Pool>(pool: &P, tasks: u64) {
 }
 
 /// How many tasks run before the clock does: threads start with the first ones.
-pub(super) fn warm_up(tasks: u64) -> u64 {
+pub(crate) fn warm_up(tasks: u64) -> u64 {
     tasks / 10
 }
 
-pub(super) fn nanoseconds(time: Duration, tasks: u64) -> f64 {
+pub(crate) fn nanoseconds(time: Duration, tasks: u64) -> f64 {
     time.as_nanos() as f64 / tasks as f64
 }
 
 /// The results of the tasks 0, 1, … were each seen once.
-pub(super) fn assert_is_sum(sum: u64, tasks: u64) {
+pub(crate) fn assert_is_sum(sum: u64, tasks: u64) {
     assert_eq!(sum, tasks * (tasks - 1) / 2);
 }

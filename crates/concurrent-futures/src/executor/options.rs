@@ -57,6 +57,10 @@ impl TaskOptions {
         self
     }
 
+    pub(crate) fn has_run_timeout(&self) -> bool {
+        self.run_timeout.is_some()
+    }
+
     pub(crate) fn run_limit(&self) -> Option<Duration> {
         self.run_timeout
     }

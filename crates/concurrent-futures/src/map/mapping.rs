@@ -131,7 +131,7 @@ impl<'a, E: Executor> Mapping<'a, E> {
         submit: SubmitChunk<E, I::Item, T>,
         items: I,
     ) -> Map<E, I, T> {
-        let chunk = if self.options.run_limit().is_some() {
+        let chunk = if self.options.has_run_timeout() {
             Some(1)
         } else {
             self.chunk_size

@@ -104,6 +104,8 @@ struct Held {
     ready_by: Option<u64>,
     /// It has to be gone by then, or is killed.
     gone_by: Option<u64>,
+    /// It has closed its channel, and is killed if it is still there by then.
+    hung_up_by: Option<u64>,
 }
 
 fn nanos(time: Duration) -> u64 {
@@ -226,6 +228,13 @@ impl Supervisor {
                 held.gone_by = None;
                 held.signal(Signal::KILL);
             }
+            if held.hung_up_by.is_some_and(|end| end <= now) {
+                held.hung_up_by = None;
+                if held.child.is_alive() {
+                    held.link.has_hung_up.store(true, Ordering::Relaxed);
+                    held.signal(Signal::KILL);
+                }
+            }
         }
         if starts > 0 {
             self.start_worker();
@@ -244,7 +253,7 @@ impl Supervisor {
         drop(state);
         self.held
             .values()
-            .flat_map(|held| [held.ready_by, held.gone_by])
+            .flat_map(|held| [held.ready_by, held.gone_by, held.hung_up_by])
             .flatten()
             .chain([start, self.idle_look])
             .min()
@@ -290,9 +299,7 @@ impl Supervisor {
         };
         let _ = epoll::delete(&self.epoll, held.link.channel.as_fd());
         if held.child.is_alive() {
-            held.link.has_hung_up.store(true, Ordering::Relaxed);
-            let end = clock::now() + HANG_UP_GRACE;
-            held.gone_by = Some(held.gone_by.map_or(end, |gone_by| gone_by.min(end)));
+            held.hung_up_by = Some(clock::now() + HANG_UP_GRACE);
         }
     }
 
@@ -371,6 +378,7 @@ impl Supervisor {
             link,
             ready_by: Some(clock::now().saturating_add(nanos(options.start_timeout))),
             gone_by: None,
+            hung_up_by: None,
         };
         if let Err(error) = watched {
             held.signal(Signal::KILL);

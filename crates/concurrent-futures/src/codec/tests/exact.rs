@@ -278,7 +278,8 @@ fn a_serialize_that_breaks_the_rules_is_an_error() {
     }
 }
 
-/// Takes what it understands of a sequence, one entry of two, and of other maps the keys.
+/// Takes what it understands of a sequence; of a map with one entry keys only, of one with two entries
+/// one, and of others values only.
 #[derive(Debug)]
 struct Lenient;
 
@@ -305,13 +306,20 @@ impl<'de> Visitor<'de> for Lenient {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self, A::Error> {
-        if entries.size_hint() == Some(2) {
-            entries.next_entry::<u8, u8>()?;
-            return Ok(self);
+        match entries.size_hint() {
+            Some(1) => {
+                let _ = entries.next_key::<u8>();
+                let _ = entries.next_key::<u8>();
+            }
+            Some(2) => {
+                entries.next_entry::<u8, u8>()?;
+            }
+            _ => {
+                for _ in 0..6 {
+                    let _ = entries.next_value::<u8>();
+                }
+            }
         }
-        entries.next_key::<u8>()?;
-        let _ = entries.next_key::<u8>();
-        entries.next_value::<u8>()?;
         Ok(self)
     }
 }
@@ -322,7 +330,8 @@ fn a_deserialize_that_breaks_the_rules_is_an_error() {
     let unread = encoded(&[vec![true], vec![], vec![false]]);
     let keys_only = encoded(&BTreeMap::from([(1_u8, 2_u8)]));
     let unread_entry = encoded(&BTreeMap::from([(1_u8, 2_u8), (3, 4)]));
-    for bytes in [wrong_parts, unread, keys_only, unread_entry] {
+    let values_only = encoded(&BTreeMap::from([(1_u8, 2_u8), (3, 4), (5, 6)]));
+    for bytes in [wrong_parts, unread, keys_only, unread_entry, values_only] {
         let error = decode::<Lenient>(&bytes).expect_err("against the rules");
         assert!(cause(&error).contains("`Deserialize`"), "{}", cause(&error));
     }
