@@ -35,7 +35,7 @@ enum Step {
     Test,
     /// The examples, each run to its end
     Examples,
-    /// The demo, in both of its forms
+    /// The demo, in both of its forms, on threads and in processes
     Demo,
     /// The models of what threads may do to each other
     Loom,
@@ -118,8 +118,15 @@ fn examples(workspace: &Workspace) -> Result<()> {
 fn demo(workspace: &Workspace) -> Result<()> {
     let shell = &workspace.shell;
     // The number 50 fails: one form goes on after it, the other stops there.
-    for (mode, code, lines) in [("as-completed", 0, 100), ("map", 1, 50)] {
-        let demo = cmd!(shell, "cargo run --package {DEMO} -- --mode {mode}");
+    let forms = [("as-completed", 0, 100), ("map", 1, 50)];
+    let everywhere = ["threads", "processes"]
+        .into_iter()
+        .flat_map(|executor| forms.map(|form| (executor, form)));
+    for (executor, (mode, code, lines)) in everywhere {
+        let demo = cmd!(
+            shell,
+            "cargo run --package {DEMO} -- --executor {executor} --mode {mode}"
+        );
         eprintln!("$ {demo}");
         let output = demo.ignore_status().output()?;
         let printed = output.stdout.iter().filter(|&&byte| byte == b'\n').count();

@@ -53,6 +53,8 @@ impl Arguments {
 pub(crate) enum ExecutorKind {
     /// Threads of this process
     Threads,
+    /// Worker processes
+    Processes,
 }
 
 /// The two forms of the original program.

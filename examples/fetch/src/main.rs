@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
-use concurrent_futures::ThreadPoolExecutor;
+use concurrent_futures::{AnyExecutor, ProcessPoolExecutor, ThreadPoolExecutor};
 use fetch::{Httpbin, Target};
 use tracing_subscriber::EnvFilter;
 
@@ -52,12 +52,19 @@ fn demo(arguments: Arguments, report: &Arc<Report>) -> anyhow::Result<ExitCode> 
 
     let workers = arguments.workers();
     // The one place that names an executor: all below is generic over it.
-    let ended = match arguments.executor {
-        ExecutorKind::Threads => {
-            let executor = ThreadPoolExecutor::builder().max_workers(workers).build()?;
-            let report = Arc::clone(report);
-            until_interrupted(async move { run(&executor, mode, target, count, &report).await })?
-        }
+    let executor: AnyExecutor = match arguments.executor {
+        ExecutorKind::Threads => ThreadPoolExecutor::builder()
+            .max_workers(workers)
+            .build()?
+            .into(),
+        ExecutorKind::Processes => ProcessPoolExecutor::builder()
+            .max_workers(workers)
+            .build()?
+            .into(),
+    };
+    let ended = {
+        let report = Arc::clone(report);
+        until_interrupted(async move { run(&executor, mode, target, count, &report).await })?
     };
 
     match ended {

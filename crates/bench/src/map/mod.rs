@@ -15,7 +15,6 @@ pub(crate) use best::automatic_to_best;
 
 use crate::measure::{Case, Subject};
 use items::{Even, Payload, Skewed};
-#[cfg(feature = "processes")]
 use pools::Processes;
 use pools::{Threads, sweep};
 
@@ -30,13 +29,10 @@ const fn nanoseconds(name: &'static str, subjects: fn() -> Vec<Subject>) -> Case
 pub(crate) const CASES: &[Case] = &[
     nanoseconds("trivial", trivial::on_processes),
     nanoseconds("trivial-threads", trivial::on_threads),
-    #[cfg(feature = "processes")]
     nanoseconds("even-20us", sweep::<Processes, Even>),
     nanoseconds("even-20us-threads", sweep::<Threads, Even>),
-    #[cfg(feature = "processes")]
     nanoseconds("skewed", sweep::<Processes, Skewed>),
     nanoseconds("skewed-threads", sweep::<Threads, Skewed>),
-    #[cfg(feature = "processes")]
     nanoseconds("payload-1KiB", sweep::<Processes, Payload>),
     nanoseconds("payload-1KiB-threads", sweep::<Threads, Payload>),
 ];

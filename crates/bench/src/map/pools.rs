@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-#[cfg(feature = "processes")]
 use concurrent_futures::ProcessPoolExecutor;
 use concurrent_futures::{Executor, Shutdown, ThreadPoolExecutor};
 
@@ -31,10 +30,8 @@ impl Pool for Threads {
 }
 
 /// In worker processes.
-#[cfg(feature = "processes")]
 pub(super) struct Processes;
 
-#[cfg(feature = "processes")]
 impl Pool for Processes {
     type Executor = ProcessPoolExecutor;
 

@@ -7,7 +7,6 @@ use std::time::Instant;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::items::Items;
-#[cfg(feature = "processes")]
 use super::pools::Processes;
 use super::pools::{Threads, WORKERS, mapped};
 use super::python;
@@ -42,10 +41,11 @@ pub(super) fn on_threads() -> Vec<Subject> {
 }
 
 pub(super) fn on_processes() -> Vec<Subject> {
-    let mut subjects = vec![
-        #[cfg(feature = "processes")]
-        Subject::new(OURS, Trivial::ITEMS, mapped::<Processes, Trivial, 0>),
-    ];
+    let mut subjects = vec![Subject::new(
+        OURS,
+        Trivial::ITEMS,
+        mapped::<Processes, Trivial, 0>,
+    )];
     subjects.extend(python::multiprocessing_pool(Trivial::ITEMS));
     subjects
 }

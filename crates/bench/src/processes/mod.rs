@@ -4,16 +4,11 @@
 mod idle;
 mod timing;
 
-#[cfg(feature = "processes")]
-use crate::measure::OURS;
-use crate::measure::{Case, Subject};
-#[cfg(feature = "processes")]
-use crate::workers::Ours;
-use crate::workers::{CPython, Measurement, Procspawn, PythonPool, usable_cpus};
+use crate::measure::{Case, OURS, Subject};
+use crate::workers::{CPython, Measurement, Ours, Procspawn, PythonPool, usable_cpus};
 use idle::{wakeups, worker_memory};
 use timing::{bulk, ping_pong, ping_pong_blocking, socket_ping_pong, socket_ping_pong_of_two};
 
-#[cfg(feature = "processes")]
 const BULK: u64 = 200_000;
 const PING_PONG: u64 = 5_000;
 /// For those of whom `BULK` or `PING_PONG` tasks would take seconds.
@@ -31,7 +26,6 @@ pub(crate) const CASES: [Case; 5] = [
         unit: "ns",
         subjects: || {
             let mut subjects = vec![
-                #[cfg(feature = "processes")]
                 Subject::new(OURS, BULK, bulk::<Ours>),
                 Subject::new("procspawn-pool", TASKS_OF_SLOW, bulk::<Procspawn>),
             ];
@@ -48,7 +42,6 @@ pub(crate) const CASES: [Case; 5] = [
         unit: "ns",
         subjects: || {
             let mut subjects = vec![
-                #[cfg(feature = "processes")]
                 Subject::new(OURS, PING_PONG, ping_pong::<Ours>),
                 Subject::new("procspawn-pool", PING_PONG_OF_SLOW, ping_pong::<Procspawn>),
             ];
@@ -62,7 +55,6 @@ pub(crate) const CASES: [Case; 5] = [
         unit: "ns",
         subjects: || {
             let mut subjects = vec![
-                #[cfg(feature = "processes")]
                 Subject::new(OURS, PING_PONG, ping_pong_blocking::<Ours>),
                 Subject::new(
                     "procspawn-pool",
@@ -80,7 +72,6 @@ pub(crate) const CASES: [Case; 5] = [
         unit: "wakeups",
         subjects: || {
             vec![
-                #[cfg(feature = "processes")]
                 Subject::new(OURS, 1, wakeups::<Ours>).at_most(IDLE_ROUNDS),
                 Subject::new("procspawn-pool", 1, wakeups::<Procspawn>).at_most(IDLE_ROUNDS),
             ]
@@ -91,7 +82,6 @@ pub(crate) const CASES: [Case; 5] = [
         unit: "bytes",
         subjects: || {
             let mut subjects = vec![
-                #[cfg(feature = "processes")]
                 Subject::new(OURS, 1, worker_memory::<Ours>),
                 Subject::new("procspawn-pool", 1, worker_memory::<Procspawn>),
             ];

@@ -4,16 +4,10 @@ mod timing;
 
 use std::rc::Rc;
 
-#[cfg(feature = "processes")]
-use crate::measure::OURS;
-use crate::measure::{Case, Subject};
+use crate::measure::{Case, OURS, Subject};
 use crate::settings;
-#[cfg(feature = "processes")]
-use crate::workers::Ours;
-use crate::workers::{Ballast, CPython, Measurement, Procspawn, PythonPool};
-#[cfg(feature = "processes")]
-use timing::respawn;
-use timing::{first_result, start_processes};
+use crate::workers::{Ballast, CPython, Measurement, Ours, Procspawn, PythonPool};
+use timing::{first_result, respawn, start_processes};
 
 const STARTS: u64 = 20;
 /// For those who copy a parent with much memory.
@@ -66,7 +60,6 @@ pub(crate) const CASES: [Case; 3] = [
             // Not with procspawn, whose submit panics when a worker is found dead meanwhile; nor
             // with CPython, whose executor is broken then and whose other pool may hang.
             vec![
-                #[cfg(feature = "processes")]
                 Subject::new(OURS, STARTS, respawn::<Ours>),
                 Subject::new("spawn-and-wait", STARTS, start_processes),
             ]
@@ -76,7 +69,6 @@ pub(crate) const CASES: [Case; 3] = [
 
 fn first_results() -> Vec<Subject> {
     vec![
-        #[cfg(feature = "processes")]
         Subject::new(OURS, STARTS, first_result::<Ours>),
         Subject::new("spawn-and-wait", STARTS, start_processes),
         Subject::new("procspawn-pool", STARTS, first_result::<Procspawn>),

@@ -1,17 +1,12 @@
 //! How long a worker process takes to be there.
 
-#[cfg(feature = "processes")]
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::workers::{Pool, start_and_wait};
-#[cfg(feature = "processes")]
-use crate::workers::{kill, worker_pids};
+use crate::workers::{Pool, kill, start_and_wait, worker_pids};
 
-#[cfg(feature = "processes")]
 /// How long a worker has to become idle, before it is killed.
 const SETTLING: Duration = Duration::from_millis(20);
-#[cfg(feature = "processes")]
 /// How often a task is submitted that is lost with its worker.
 const TRIES: u64 = 10;
 
@@ -42,7 +37,6 @@ pub(super) fn start_processes(starts: u64) -> f64 {
     microseconds(start.elapsed(), starts)
 }
 
-#[cfg(feature = "processes")]
 /// Microseconds from the death of an idle worker, the only one of its pool, to the result of a task
 /// that is submitted right after.
 pub(super) fn respawn<P: Pool>(starts: u64) -> f64 {

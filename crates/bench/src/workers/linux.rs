@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
-#[cfg(feature = "processes")]
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-#[cfg(feature = "processes")]
 /// Kills a process, which is there.
 pub(crate) fn kill(pid: u32) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);

@@ -3,7 +3,6 @@
 mod ballast;
 mod cpython;
 mod linux;
-#[cfg(feature = "processes")]
 mod ours;
 mod pool;
 mod procspawn;
@@ -11,10 +10,7 @@ mod program;
 
 pub(crate) use ballast::Ballast;
 pub(crate) use cpython::{CPython, Measurement, PythonPool};
-#[cfg(feature = "processes")]
-pub(crate) use linux::kill;
-pub(crate) use linux::{Threads, on_cpu, private_resident_bytes, usable_cpus};
-#[cfg(feature = "processes")]
+pub(crate) use linux::{Threads, kill, on_cpu, private_resident_bytes, usable_cpus};
 pub(crate) use ours::Ours;
 pub(crate) use pool::{Pool, worker_pids};
 pub(crate) use procspawn::Procspawn;

@@ -12,7 +12,9 @@ struct Layer {
 /// is said.
 const LAYERS: &[Layer] = &[
     Layer {
-        modules: &["sync", "error", "panic", "id", "time", "context", "cpus", "codec"],
+        modules: &[
+            "sync", "error", "panic", "id", "time", "context", "cpus", "codec",
+        ],
         together: true,
     },
     Layer {

@@ -4,11 +4,17 @@ use std::io::BufRead;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
-use crate::support::{Demo, args, line, serve};
+use crate::support::{Demo, EXECUTORS, args, line, serve};
+
+fn everywhere() -> impl Iterator<Item = (&'static str, &'static str)> {
+    EXECUTORS
+        .into_iter()
+        .flat_map(|executor| ["as-completed", "map"].map(|mode| (executor, mode)))
+}
 
 #[test]
 fn ctrl_c_ends_at_once_and_tells_how_many_were_done() {
-    for mode in ["as-completed", "map"] {
+    for (executor, mode) in everywhere() {
         let (hangs, hanging) = channel();
         let base_url = serve(move |number| {
             if number >= 3 {
@@ -19,6 +25,8 @@ fn ctrl_c_ends_at_once_and_tells_how_many_were_done() {
             args(number)
         });
         let mut demo = Demo::start(&[
+            "--executor",
+            executor,
             "--mode",
             mode,
             "--workers",
@@ -43,7 +51,7 @@ fn ctrl_c_ends_at_once_and_tells_how_many_were_done() {
 
 #[test]
 fn a_reader_that_goes_away_ends_the_demo_quietly() {
-    for mode in ["as-completed", "map"] {
+    for (executor, mode) in everywhere() {
         let (release, released) = channel::<()>();
         let released = Mutex::new(released);
         let base_url = serve(move |number| {
@@ -53,7 +61,14 @@ fn a_reader_that_goes_away_ends_the_demo_quietly() {
             }
             args(number)
         });
-        let (demo, mut stdout) = Demo::start_unread(&["--mode", mode, "--base-url", &base_url]);
+        let (demo, mut stdout) = Demo::start_unread(&[
+            "--executor",
+            executor,
+            "--mode",
+            mode,
+            "--base-url",
+            &base_url,
+        ]);
         let mut first = String::new();
         stdout.read_line(&mut first).unwrap();
         assert_eq!(first.trim_end(), line(0));

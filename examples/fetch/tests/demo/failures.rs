@@ -106,7 +106,10 @@ fn bad_flags_are_told_before_anything_runs() {
             "--timeout=1e300",
             "give a number of seconds from 0.001 to 86400",
         ),
-        ("--executor=processes", "[possible values: threads]"),
+        (
+            "--executor=cluster",
+            "[possible values: threads, processes]",
+        ),
         ("--mode=submit", "[possible values: as-completed, map]"),
     ];
     for (flag, told) in cases {

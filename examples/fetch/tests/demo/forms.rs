@@ -5,7 +5,7 @@ use std::sync::{Barrier, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{Demo, Ended, WRONG, args, line, serve};
+use crate::support::{Demo, EXECUTORS, Ended, WRONG, args, line, serve};
 
 fn sorted(mut lines: Vec<String>) -> Vec<String> {
     lines.sort();
@@ -14,38 +14,42 @@ fn sorted(mut lines: Vec<String>) -> Vec<String> {
 
 #[test]
 fn as_completed_goes_on_after_the_number_that_fails() {
-    let Ended {
-        code,
-        stdout,
-        stderr,
-    } = Demo::run(&[]);
-    let mut expected: Vec<String> = (0..100).filter(|&number| number != 50).map(line).collect();
-    expected.push(WRONG.to_owned());
-    assert_eq!(sorted(stdout), sorted(expected));
-    assert_eq!(code, Some(0), "{stderr}");
-    assert!(
-        stderr.starts_with("asking its own httpbin at http://127.0.0.1:"),
-        "{stderr}"
-    );
-    assert!(
-        stderr.contains("error: number 50: ") && stderr.ends_with(": Something wrong!"),
-        "{stderr}"
-    );
+    for executor in EXECUTORS {
+        let Ended {
+            code,
+            stdout,
+            stderr,
+        } = Demo::run(&["--executor", executor]);
+        let mut expected: Vec<String> = (0..100).filter(|&number| number != 50).map(line).collect();
+        expected.push(WRONG.to_owned());
+        assert_eq!(sorted(stdout), sorted(expected));
+        assert_eq!(code, Some(0), "{stderr}");
+        assert!(
+            stderr.starts_with("asking its own httpbin at http://127.0.0.1:"),
+            "{stderr}"
+        );
+        assert!(
+            stderr.contains("error: number 50: ") && stderr.ends_with(": Something wrong!"),
+            "{stderr}"
+        );
+    }
 }
 
 #[test]
 fn map_stops_at_the_number_that_fails() {
-    let Ended {
-        code,
-        stdout,
-        stderr,
-    } = Demo::run(&["--mode", "map"]);
-    assert_eq!(stdout, (0..50).map(line).collect::<Vec<_>>());
-    assert_eq!(code, Some(1), "{stderr}");
-    assert!(
-        stderr.contains("error: number 50: ") && stderr.ends_with(": Something wrong!"),
-        "{stderr}"
-    );
+    for executor in EXECUTORS {
+        let Ended {
+            code,
+            stdout,
+            stderr,
+        } = Demo::run(&["--mode", "map", "--executor", executor]);
+        assert_eq!(stdout, (0..50).map(line).collect::<Vec<_>>());
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(
+            stderr.contains("error: number 50: ") && stderr.ends_with(": Something wrong!"),
+            "{stderr}"
+        );
+    }
 }
 
 #[test]
@@ -119,7 +123,7 @@ fn a_slow_number_comes_last_as_completed_and_first_in_map() {
 }
 
 /// The most requests that were in flight at a time; the first `workers` wait for each other.
-fn most_in_flight(mode: &str, workers: usize) -> usize {
+fn most_in_flight(executor: &str, mode: &str, workers: usize) -> usize {
     let (sender, receiver) = channel();
     let together = Barrier::new(workers);
     let flying = Mutex::new((0_usize, 0_usize));
@@ -140,7 +144,16 @@ fn most_in_flight(mode: &str, workers: usize) -> usize {
         flying.lock().unwrap().0 -= 1;
         args(number)
     });
-    let ended = Demo::run(&["--mode", mode, "--count", "40", "--base-url", &base_url]);
+    let ended = Demo::run(&[
+        "--executor",
+        executor,
+        "--mode",
+        mode,
+        "--count",
+        "40",
+        "--base-url",
+        &base_url,
+    ]);
     assert_eq!(
         (ended.code, ended.stdout.len()),
         (Some(0), 40),
@@ -152,6 +165,8 @@ fn most_in_flight(mode: &str, workers: usize) -> usize {
 
 #[test]
 fn as_completed_has_five_workers_and_map_four() {
-    assert_eq!(most_in_flight("as-completed", 5), 5);
-    assert_eq!(most_in_flight("map", 4), 4);
+    for executor in EXECUTORS {
+        assert_eq!(most_in_flight(executor, "as-completed", 5), 5);
+        assert_eq!(most_in_flight(executor, "map", 4), 4);
+    }
 }

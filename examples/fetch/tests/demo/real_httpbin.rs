@@ -6,7 +6,7 @@ use fetch::Httpbin;
 use reqwest::blocking::Client;
 use serde_json::Value;
 
-use crate::support::{Demo, WRONG};
+use crate::support::{Demo, EXECUTORS, WRONG};
 
 /// The base URL of the real httpbin; a run that asks for these tests must not pass without it.
 fn httpbin_url() -> String {
@@ -50,32 +50,38 @@ fn expected_lines(base_url: &str, numbers: impl Iterator<Item = u32>) -> Vec<Str
 #[ignore = "needs httpbin: run cargo xtask test"]
 fn as_completed_prints_what_the_real_httpbin_answers() {
     let base_url = httpbin_url();
-    let mut ended = Demo::run(&["--base-url", &base_url]);
     let mut expected = expected_lines(&base_url, (0..100).filter(|&number| number != 50));
     expected.push(WRONG.to_owned());
-    ended.stdout.sort();
     expected.sort();
-    assert_eq!(ended.stdout, expected);
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(
-        ended.stderr.starts_with("error: number 50: "),
-        "{}",
-        ended.stderr
-    );
+    for executor in EXECUTORS {
+        let mut ended = Demo::run(&["--executor", executor, "--base-url", &base_url]);
+        ended.stdout.sort();
+        assert_eq!(ended.stdout, expected);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(
+            ended.stderr.starts_with("error: number 50: "),
+            "{}",
+            ended.stderr
+        );
+    }
 }
 
 #[test]
 #[ignore = "needs httpbin: run cargo xtask test"]
 fn map_prints_what_the_real_httpbin_answers() {
     let base_url = httpbin_url();
-    let ended = Demo::run(&["--mode", "map", "--base-url", &base_url]);
-    assert_eq!(ended.stdout, expected_lines(&base_url, 0..50));
-    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(
-        ended.stderr.starts_with("error: number 50: "),
-        "{}",
-        ended.stderr
-    );
+    let expected = expected_lines(&base_url, 0..50);
+    for executor in EXECUTORS {
+        let arguments = ["--executor", executor, "--mode", "map"];
+        let ended = Demo::run(&[&arguments[..], &["--base-url", &base_url]].concat());
+        assert_eq!(ended.stdout, expected);
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(
+            ended.stderr.starts_with("error: number 50: "),
+            "{}",
+            ended.stderr
+        );
+    }
 }
 
 #[test]

@@ -16,6 +16,9 @@ const WATCHDOG: Duration = Duration::from_secs(30);
 /// The line of a number that failed.
 pub(crate) const WRONG: &str = "something goes wrong....";
 
+/// What `--executor` takes. The demo does the same on each.
+pub(crate) const EXECUTORS: [&str; 2] = ["threads", "processes"];
+
 enum Event {
     Stdout(String),
     Stderr(String),
