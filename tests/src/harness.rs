@@ -1,11 +1,16 @@
 //! What surrounds every test: one at a time, under a watchdog, with a look for what is left behind.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use concurrent_futures::{Executor, InlineExecutor, ThreadPoolExecutor};
+use concurrent_futures::{Executor, InlineExecutor, ProcessPoolExecutor, ThreadPoolExecutor};
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 
 /// Longer than any test takes on a busy machine. A test that hangs ends the whole run, by name.
 const WATCHDOG: Duration = Duration::from_secs(60);
@@ -30,8 +35,11 @@ pub(crate) fn check(name: &'static str, test: impl FnOnce()) {
     watchdog.join().expect("the watchdog ends");
 }
 
-/// Threads end soon after their work; what is left after this long is left for good.
+/// Threads and processes end soon after their work; what is left after this long is left for good.
 const SETTLING: Duration = Duration::from_secs(10);
+
+/// Between two looks at something that others bring about: they need the processor for it.
+const LOOK_AGAIN: Duration = Duration::from_micros(200);
 
 fn leaves_nothing(files_before: &BTreeSet<String>) {
     let end = Instant::now() + SETTLING;
@@ -46,12 +54,13 @@ fn leaves_nothing(files_before: &BTreeSet<String>) {
             Instant::now() < end,
             "left behind: threads {threads:?}, files {files:?}, children {children:?}"
         );
-        std::thread::yield_now();
+        std::thread::sleep(LOOK_AGAIN);
     }
 }
 
-/// The names of the threads of this process that pools and runtimes have started. The timer keeps
-/// its two threads.
+/// The names of the threads of this process that pools and runtimes have started, a pool of processes
+/// among them: `pool-3-workers`, `pool-3-results` and `pool-3-callbacks`, cut to 15 bytes. The timer
+/// keeps its two threads.
 pub(crate) fn threads_of_ours() -> Vec<String> {
     let Ok(tasks) = fs::read_dir("/proc/self/task") else {
         return Vec::new();
@@ -63,7 +72,10 @@ pub(crate) fn threads_of_ours() -> Vec<String> {
         .collect()
 }
 
+/// The open files of this process, but for its own program, which is opened once to be started as
+/// workers.
 fn open_files() -> BTreeSet<String> {
+    let program = std::env::current_exe().expect("this program has a path");
     fs::read_dir("/proc/self/fd")
         .into_iter()
         .flatten()
@@ -71,14 +83,14 @@ fn open_files() -> BTreeSet<String> {
             let file = file.ok()?;
             let target = fs::read_link(file.path()).ok()?;
             // Reading the folder opens it.
-            (!target.starts_with("/proc"))
+            (!target.starts_with("/proc") && target != program)
                 .then(|| format!("{} -> {}", file.file_name().display(), target.display()))
         })
         .collect()
 }
 
 /// The processes whose parent is this one, dead ones included.
-fn children() -> Vec<String> {
+pub(crate) fn children() -> Vec<String> {
     let own = std::process::id().to_string();
     fs::read_dir("/proc")
         .into_iter()
@@ -94,6 +106,9 @@ fn children() -> Vec<String> {
 /// An executor that behaviours are checked on.
 pub(crate) trait Subject {
     type Executor: Executor;
+
+    /// Many trivial tasks: more than any queue or ring holds, and few enough for a debug build.
+    const MANY: usize = 1_000_000;
 
     fn with_workers(workers: usize) -> Self::Executor;
 }
@@ -118,11 +133,32 @@ impl Subject for Inline {
     }
 }
 
+pub(crate) struct Processes;
+
+impl Subject for Processes {
+    type Executor = ProcessPoolExecutor;
+
+    const MANY: usize = 200_000;
+
+    fn with_workers(workers: usize) -> ProcessPoolExecutor {
+        ProcessPoolExecutor::new(workers)
+    }
+}
+
 /// Makes tests of behaviours that hold on every executor: `fn name<S: Subject>()`.
 macro_rules! on_every_executor {
     ($($behaviour:ident),+ $(,)?) => {
         crate::harness::instantiate!(threads: crate::harness::Threads => $($behaviour),+);
+        crate::harness::instantiate!(processes: crate::harness::Processes => $($behaviour),+);
         crate::harness::instantiate!(inline: crate::harness::Inline => $($behaviour),+);
+    };
+}
+
+/// Makes tests of behaviours that hold on every executor whose tasks run beside who submits them.
+macro_rules! on_every_pool {
+    ($($behaviour:ident),+ $(,)?) => {
+        crate::harness::instantiate!(threads: crate::harness::Threads => $($behaviour),+);
+        crate::harness::instantiate!(processes: crate::harness::Processes => $($behaviour),+);
     };
 }
 
@@ -156,7 +192,7 @@ macro_rules! tests {
     };
 }
 
-pub(crate) use {instantiate, on_every_executor, tests};
+pub(crate) use {instantiate, on_every_executor, on_every_pool, tests};
 
 /// A door that tasks wait at until it is opened. It counts who has come to it.
 #[derive(Clone, Default)]
@@ -204,11 +240,102 @@ pub(crate) fn busy_pool() -> (ThreadPoolExecutor, Gate) {
     (pool, gate)
 }
 
+/// A [`Gate`] that tasks of other processes can come to as well. Tasks get its [`Door`].
+pub(crate) struct PathGate {
+    directory: TempDir,
+    /// The end of the pipe that lets everybody through, once it is open.
+    opened: RefCell<Option<File>>,
+}
+
+/// The way to a gate, to be given to tasks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Door(PathBuf);
+
+impl PathGate {
+    pub(crate) fn new() -> Self {
+        let directory = TempDir::new().expect("a directory for a gate");
+        let pipe = directory.path().join("door");
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).expect("a pipe for a gate");
+        File::create(directory.path().join("arrived")).expect("a list for a gate");
+        Self {
+            directory,
+            opened: RefCell::new(None),
+        }
+    }
+
+    pub(crate) fn door(&self) -> Door {
+        Door(self.directory.path().to_owned())
+    }
+
+    /// The process ids of those that have come, in their order.
+    pub(crate) fn arrivals(&self) -> Vec<u32> {
+        self.door().arrivals()
+    }
+
+    pub(crate) fn arrived(&self) -> usize {
+        self.arrivals().len()
+    }
+
+    pub(crate) fn wait_for(&self, count: usize) {
+        eventually("so many come to the gate", || self.arrived() >= count);
+    }
+
+    /// Whoever waits, and whoever comes later, goes through.
+    pub(crate) fn open(&self) {
+        // For reading as well: so it does not wait for anybody who reads.
+        let pipe = self.directory.path().join("door");
+        let pipe = OpenOptions::new().read(true).write(true).open(pipe);
+        *self.opened.borrow_mut() = Some(pipe.expect("the pipe is there"));
+    }
+}
+
+impl Door {
+    /// Comes to the gate, and waits until it is open.
+    pub(crate) fn pass(&self) {
+        self.arrive();
+        // Waits until somebody has opened it for writing.
+        File::open(self.0.join("door")).expect("the gate is there");
+    }
+
+    /// The process ids of those that have come, in their order.
+    pub(crate) fn arrivals(&self) -> Vec<u32> {
+        let bytes = fs::read(self.0.join("arrived")).expect("the list is there");
+        let pids = bytes.chunks_exact(4);
+        pids.map(|pid| u32::from_le_bytes(pid.try_into().expect("four bytes")))
+            .collect()
+    }
+
+    /// Only says that somebody came.
+    pub(crate) fn arrive(&self) {
+        let list = OpenOptions::new().append(true).open(self.0.join("arrived"));
+        let pid = std::process::id().to_le_bytes();
+        // Few bytes at the end of a file are written whole.
+        list.and_then(|mut list| list.write_all(&pid))
+            .expect("the gate is there");
+    }
+}
+
+/// What a task does that waits at a gate.
+#[expect(clippy::needless_pass_by_value, reason = "arguments of tasks are values")]
+pub(crate) fn pass(door: Door) {
+    door.pass();
+}
+
+/// A pool of one worker that is busy until the gate is opened.
+pub(crate) fn busy<S: Subject>() -> (S::Executor, PathGate) {
+    let pool = S::with_workers(1);
+    let gate = PathGate::new();
+    pool.submit(pass, gate.door()).detach();
+    gate.wait_for(1);
+    (pool, gate)
+}
+
 /// Waits until a condition holds that some other thread brings about soon.
 pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
     let end = Instant::now() + SETTLING;
     while !condition() {
         assert!(Instant::now() < end, "not within {SETTLING:?}: {what}");
-        std::thread::yield_now();
+        std::thread::sleep(LOOK_AGAIN);
     }
 }

@@ -10,6 +10,7 @@ mod initializer;
 mod map;
 mod observation;
 mod panics;
+mod processes;
 mod promise;
 mod runtimes;
 mod shutdown;

@@ -72,20 +72,18 @@ mod wait;
 
 pub use any::AnyExecutor;
 pub use as_completed::{AsCompleted, AsCompletedTimeout, as_completed};
-pub use error::{
-    BoxError, Clock, Direction, ErrorKind, Ran, Rejection, TaskError, WorkerExit,
-};
+pub use error::{BoxError, Clock, Direction, ErrorKind, Ran, Rejection, TaskError, WorkerExit};
 pub use executor::{
-    BuildError, BuildErrorKind, Chunk, Executor, Fallible, InitializerResult, InlineExecutor, Job, Observer, Portable, Run, Shutdown, Stats,
-    TaskFn, TaskOptions, Times, WithOptions, WorkerId,
+    BuildError, BuildErrorKind, Chunk, Executor, Fallible, InitializerResult, InlineExecutor, Job,
+    Observer, Portable, Run, Shutdown, Stats, TaskFn, TaskOptions, Times, WithOptions, WorkerId,
 };
 pub use id::TaskId;
 pub use map::{Map, Mapping};
+#[cfg(not(concurrent_futures_loom))]
+pub use process::{ProcessPoolBuilder, ProcessPoolExecutor, WorkerState, WorkerStats, worker};
 pub use task::{
     AbortOutcome, Outcome, Promise, SharedTaskFuture, TaskFuture, TaskHandle, TaskInfo, Waitable,
 };
-#[cfg(not(concurrent_futures_loom))]
-pub use process::{ProcessPoolBuilder, ProcessPoolExecutor, WorkerState, WorkerStats, worker};
 pub use thread::{ThreadPoolBuilder, ThreadPoolExecutor};
 pub use wait::{Wait, Waited, Waiting, wait};
 

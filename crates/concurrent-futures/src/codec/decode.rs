@@ -118,9 +118,10 @@ impl<'de> Decoder<'de> {
         })
     }
 
-    /// Whatever comes next, for a visitor that may have expected something else.
+    /// Whatever comes next, for a visitor that asked for something else.
     ///
-    /// A type that is written as an `Option` may be read as what is in it.
+    /// A type that is written as an `Option` may be read as what is in it, and the rest is left to the
+    /// visitor.
     fn unexpected<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
         while self.reader.found(tag::SOME) {}
         self.deserialize_any(visitor)
@@ -291,12 +292,22 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
 
     #[inline]
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.unexpected(visitor)
+        if self.reader.found(tag::TRUE) {
+            visitor.visit_bool(true)
+        } else if self.reader.found(tag::FALSE) {
+            visitor.visit_bool(false)
+        } else {
+            self.unexpected(visitor)
+        }
     }
 
     #[inline]
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.unexpected(visitor)
+        if self.reader.found(tag::UNIT) {
+            visitor.visit_unit()
+        } else {
+            self.unexpected(visitor)
+        }
     }
 
     #[inline]
@@ -305,7 +316,7 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         _name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        self.unexpected(visitor)
+        self.deserialize_unit(visitor)
     }
 
     #[inline]

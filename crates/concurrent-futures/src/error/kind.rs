@@ -65,7 +65,6 @@ pub enum Ran {
     Yes,
 }
 
-
 /// What could not be carried, and where: for [`TaskError::direction`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

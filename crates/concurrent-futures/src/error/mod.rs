@@ -15,8 +15,8 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use wire::WireError;
 pub use kind::{Clock, Direction, ErrorKind, Ran, Rejection, WorkerExit};
+pub(crate) use wire::WireError;
 
 use crate::panic::Panic;
 
@@ -71,7 +71,10 @@ enum What {
         size: u64,
         limit: u64,
     },
-    Unfinished { left: usize, of: usize },
+    Unfinished {
+        left: usize,
+        of: usize,
+    },
     Rejected(Rejection),
     Abandoned,
     WouldBlock,

@@ -104,4 +104,3 @@ fn within(f: &mut fmt::Formatter<'_>, limit: Option<Duration>) -> fmt::Result {
         None => f.write_str(" in time"),
     }
 }
-

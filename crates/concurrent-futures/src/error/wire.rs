@@ -100,7 +100,9 @@ impl From<&TaskError> for WireError {
                 direction: DIRECTIONS
                     .iter()
                     .position(|known| Some(*known) == *direction)
-                    .map_or(u8::MAX, |position| u8::try_from(position).unwrap_or(u8::MAX)),
+                    .map_or(u8::MAX, |position| {
+                        u8::try_from(position).unwrap_or(u8::MAX)
+                    }),
                 type_name: cut(type_name.clone().into_owned()),
             },
             What::WorkerLost(loss) => WireWhat::WorkerLost {
@@ -167,10 +169,9 @@ impl From<WireError> for TaskError {
 }
 
 fn chain(texts: Vec<String>) -> Option<Box<RemoteError>> {
-    texts
-        .into_iter()
-        .rev()
-        .fold(None, |source, text| Some(Box::new(RemoteError { text, source })))
+    texts.into_iter().rev().fold(None, |source, text| {
+        Some(Box::new(RemoteError { text, source }))
+    })
 }
 
 fn cut(mut text: String) -> String {

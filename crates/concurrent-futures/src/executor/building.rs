@@ -64,12 +64,18 @@ impl BuildError {
         Self::new(BuildErrorKind::InvalidOption, text)
     }
 
-    #[cfg_attr(concurrent_futures_loom, expect(dead_code, reason = "no processes in models"))]
+    #[cfg_attr(
+        concurrent_futures_loom,
+        expect(dead_code, reason = "no processes in models")
+    )]
     pub(crate) fn wrong_program(text: impl Into<Cow<'static, str>>) -> Self {
         Self::new(BuildErrorKind::WrongProgram, text)
     }
 
-    #[cfg_attr(concurrent_futures_loom, expect(dead_code, reason = "no processes in models"))]
+    #[cfg_attr(
+        concurrent_futures_loom,
+        expect(dead_code, reason = "no processes in models")
+    )]
     pub(crate) fn unencodable(error: &crate::error::TaskError) -> Self {
         let cause = error.source().map(ToString::to_string).unwrap_or_default();
         let text = format!("the initializer cannot be sent: {error}: {cause}");

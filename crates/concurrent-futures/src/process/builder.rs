@@ -216,7 +216,9 @@ impl ProcessPoolBuilder {
             if text.is_empty()
                 || text.contains(&b'=')
                 || has_nul(text)
-                || value.as_ref().is_some_and(|value| has_nul(value.as_encoded_bytes()))
+                || value
+                    .as_ref()
+                    .is_some_and(|value| has_nul(value.as_encoded_bytes()))
             {
                 return Err(BuildError::invalid(
                     "a variable's name is empty or contains `=`, or it contains a NUL byte",

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::call::decode_error;
 use super::clock;
 use super::frame::{ReplyHeader, reply, split_u64};
+use super::items;
 use super::patience::Patience;
 use super::ring::{Reader, Violation};
 use super::shared::Shared;
@@ -160,9 +161,7 @@ impl Collector<'_> {
             ..
         } = self;
         let is_there = || inlets.iter().any(Inlet::has_something);
-        if is_expecting
-            && patience.look(|| is_there() || wait_set.would_hear(&pool.control))
-        {
+        if is_expecting && patience.look(|| is_there() || wait_set.would_hear(&pool.control)) {
             return;
         }
         wait_set.sleep(&pool.control, links, is_there);
@@ -184,14 +183,12 @@ impl Inlet {
             replies: Vec::new(),
             violation: None,
         };
-        let mut bytes = 0;
-        while said.replies.len() < MOST_AT_ONCE && bytes < MOST_BYTES {
-            match self.read() {
-                Ok(Some(reply)) => {
-                    bytes += reply.bytes.len();
-                    said.replies.push(reply);
-                }
-                Ok(None) => break,
+        let mut frames = 0;
+        let mut run = Run::default();
+        while frames < MOST_AT_ONCE && run.bytes.len() < MOST_BYTES {
+            match self.read(&mut run, &mut said.replies) {
+                Ok(true) => frames += 1,
+                Ok(false) => break,
                 Err(violation) => {
                     self.is_closed = true;
                     said.violation = Some(violation);
@@ -199,27 +196,56 @@ impl Inlet {
                 }
             }
         }
+        said.replies.extend(run.take());
         self.link.say_room();
         Some(said)
     }
 
-    fn read(&mut self) -> Result<Option<Reply>, Violation> {
-        self.buffer.clear();
+    /// Reads one frame; false if there is none. The results of items are gathered in `run`, so that
+    /// they need no step of their own.
+    fn read(&mut self, run: &mut Run, replies: &mut Vec<Reply>) -> Result<bool, Violation> {
+        let start = run.begin();
         let ring = &self.link.memory.results;
-        let Some(frame) = self.reader.read(ring, &mut self.buffer)? else {
-            return Ok(None);
+        let frame = match self.reader.read(ring, &mut run.bytes) {
+            Ok(Some(frame)) => frame,
+            nothing => {
+                run.bytes.truncate(start);
+                return nothing.map(|_| false);
+            }
         };
+        match frame.kind {
+            reply::ITEM_VALUE => {
+                run.end(start, items::VALUE);
+                return Ok(true);
+            }
+            reply::ITEM_ERROR => {
+                run.end(start, items::ERROR);
+                return Ok(true);
+            }
+            _ => {}
+        }
+        self.buffer.clear();
+        self.buffer
+            .extend_from_slice(&run.bytes[start + Run::HEADER..]);
+        run.bytes.truncate(start);
         let kind = frame.kind & !reply::LARGE;
         let is_large = frame.kind & reply::LARGE != 0;
+        if is_large && matches!(kind, reply::ITEM_VALUE | reply::ITEM_ERROR) {
+            let bytes = self.receive(&self.buffer)?;
+            run.push(
+                if kind == reply::ITEM_VALUE {
+                    items::VALUE
+                } else {
+                    items::ERROR
+                },
+                &bytes,
+            );
+            return Ok(true);
+        }
+        replies.extend(run.take());
         let (header, bytes) = match kind {
             reply::VALUE | reply::ERROR | reply::END => ReplyHeader::split(&self.buffer)?,
-            reply::READY | reply::NOT_READY | reply::ITEM_VALUE | reply::ITEM_ERROR => {
-                let none = ReplyHeader {
-                    number: 0,
-                    nanos: 0,
-                };
-                (none, &self.buffer[..])
-            }
+            reply::READY | reply::NOT_READY => (ReplyHeader::NONE, &self.buffer[..]),
             _ => return Err(Violation("a frame of an unknown kind")),
         };
         let bytes = if is_large {
@@ -227,15 +253,17 @@ impl Inlet {
         } else {
             Payload::from_slice(bytes)
         };
-        let error: Option<TaskError> = matches!(kind, reply::ERROR | reply::NOT_READY)
-            .then(|| decode_error(&bytes));
-        Ok(Some(Reply {
+        let error: Option<TaskError> =
+            matches!(kind, reply::ERROR | reply::NOT_READY).then(|| decode_error(&bytes));
+        replies.push(Reply {
             kind,
             number: header.number,
             nanos: header.nanos,
             bytes,
             error,
-        }))
+            items: 0,
+        });
+        Ok(true)
     }
 
     /// A value that came as a file of its own. Nobody can change it any more, and it is copied out.
@@ -249,5 +277,46 @@ impl Inlet {
         let descriptor = descriptors.pop().ok_or(missing)?;
         let mapped = Mapped::accept(descriptor, length).map_err(|_| missing)?;
         Ok(mapped.to_vec())
+    }
+}
+
+/// The results of items one after the other, as the buffer of a chunk has them.
+#[derive(Default)]
+struct Run {
+    bytes: Vec<u8>,
+    items: usize,
+}
+
+impl Run {
+    const HEADER: usize = items::HEADER;
+
+    /// Makes room for the header of an item that is to be appended.
+    fn begin(&mut self) -> usize {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; Self::HEADER]);
+        start
+    }
+
+    /// What was appended since is an item.
+    fn end(&mut self, start: usize, kind: u32) {
+        items::finish(&mut self.bytes, start, kind);
+        self.items += 1;
+    }
+
+    fn push(&mut self, kind: u32, bytes: &[u8]) {
+        items::push(&mut self.bytes, kind, bytes);
+        self.items += 1;
+    }
+
+    fn take(&mut self) -> Option<Reply> {
+        let items = std::mem::take(&mut self.items);
+        (items > 0).then(|| Reply {
+            kind: reply::ITEM_VALUE,
+            number: 0,
+            nanos: 0,
+            bytes: Payload::from_vec(std::mem::take(&mut self.bytes)),
+            error: None,
+            items,
+        })
     }
 }

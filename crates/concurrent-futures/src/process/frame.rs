@@ -100,6 +100,12 @@ pub(super) struct ReplyHeader {
 }
 
 impl ReplyHeader {
+    /// Of frames that are about no task.
+    pub(super) const NONE: Self = Self {
+        number: 0,
+        nanos: 0,
+    };
+
     pub(super) fn to_bytes(self) -> [u8; 16] {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&self.number.to_le_bytes());

@@ -7,6 +7,9 @@ use super::ring::Violation;
 
 const WORD: usize = size_of::<u64>();
 
+/// The bytes before those of an item.
+pub(super) const HEADER: usize = WORD;
+
 /// The item is an encoded value.
 pub(super) const VALUE: u32 = 0;
 /// The item is an encoded error.
@@ -36,6 +39,11 @@ pub(super) fn push_with(buffer: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -
     let start = buffer.len();
     buffer.extend_from_slice(&[0; WORD]);
     let kind = write(buffer);
+    finish(buffer, start, kind);
+}
+
+/// Makes an item of what was appended after a header's room at `start`.
+pub(super) fn finish(buffer: &mut Vec<u8>, start: usize, kind: u32) {
     let length = buffer.len() - start - WORD;
     buffer[start..start + WORD].copy_from_slice(&header(kind, length));
     buffer.resize(buffer.len().next_multiple_of(WORD), 0);
@@ -53,7 +61,10 @@ pub(super) fn split_first(buffer: &[u8]) -> Result<Option<(Item<'_>, &[u8])>, Vi
         return Err(Violation("an item is cut off"));
     };
     let header = u64::from_le_bytes(*header);
-    #[expect(clippy::cast_possible_truncation, reason = "the two halves of the word")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the two halves of the word"
+    )]
     let (kind, length) = ((header >> 32) as u32, header as u32 as usize);
     let Some(padded) = length.checked_next_multiple_of(WORD) else {
         return Err(Violation("an item is longer than its buffer"));
@@ -125,8 +136,11 @@ mod tests {
             found.push((item.kind, item.bytes.to_vec()));
             rest = after;
         }
-        let expected: [(u32, Vec<u8>); 3] =
-            [(VALUE, vec![]), (ERROR, b"twelve bytes".to_vec()), (VALUE, vec![3])];
+        let expected: [(u32, Vec<u8>); 3] = [
+            (VALUE, vec![]),
+            (ERROR, b"twelve bytes".to_vec()),
+            (VALUE, vec![3]),
+        ];
         assert_eq!(found, expected);
         assert_eq!(skip(&buffer, 1), Ok(8));
         assert_eq!(skip(&buffer, 3), Ok(buffer.len()));

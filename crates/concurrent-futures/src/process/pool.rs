@@ -169,7 +169,9 @@ impl Executor for ProcessPoolExecutor {
         let name = name_of::<JobCall<J>>();
         let decode = decode_chunk::<J::Output>;
         let chunk = Some(chunk);
-        self.handle.0.submit(name, Ok(bytes), chunk, decode, options)
+        self.handle
+            .0
+            .submit(name, Ok(bytes), chunk, decode, options)
     }
 
     fn shutdown(&self, how: Shutdown) -> TaskFuture<()> {

@@ -77,9 +77,8 @@ pub(super) fn encoded(
 
 impl Shared {
     pub(super) fn new(options: Options) -> Arc<Self> {
-        let histogram = || {
-            AtomicHistogram::new(GROUPING_POWER, MAX_VALUE_POWER).expect("the powers are valid")
-        };
+        let histogram =
+            || AtomicHistogram::new(GROUPING_POWER, MAX_VALUE_POWER).expect("the powers are valid");
         let pool = Arc::new(Self {
             id: OwnerId::next(),
             callbacks: Callbacks::new(&options.name),

@@ -155,9 +155,7 @@ impl Supervisor {
             // Refused, if it was cancelled.
             let _ = match overdue.filter(|_| has_deadline) {
                 None => closer.fulfil(()).is_ok(),
-                Some(limit) => closer
-                    .fail(TaskError::overdue(Clock::Wait, limit))
-                    .is_ok(),
+                Some(limit) => closer.fail(TaskError::overdue(Clock::Wait, limit)).is_ok(),
             };
         }
     }
@@ -394,8 +392,8 @@ impl Held {
         self.ready_by = None;
         self.signal(signal);
         let end = now.saturating_add(grace);
-        self.gone_by = (signal != Signal::KILL)
-            .then(|| self.gone_by.map_or(end, |gone_by| gone_by.min(end)));
+        self.gone_by =
+            (signal != Signal::KILL).then(|| self.gone_by.map_or(end, |gone_by| gone_by.min(end)));
     }
 
     fn signal(&self, signal: Signal) {

@@ -29,6 +29,9 @@ pub(super) enum Arguments {
     Sealed(Sealed),
 }
 
+/// The most that is reserved for results that have not come, in bytes.
+const MOST_RESERVED: usize = 1 << 18;
+
 /// How far a chunk of items has come.
 pub(super) struct ChunkState {
     /// How many items it has.
@@ -62,10 +65,16 @@ impl ChunkState {
         }
     }
 
-    /// Adds the result of the next item.
-    pub(super) fn push(&mut self, kind: u32, bytes: &[u8]) {
-        items::push(&mut self.results, kind, bytes);
-        self.done += 1;
+    /// Adds the results of the next items.
+    pub(super) fn extend(&mut self, count: usize, results: &[u8]) {
+        if self.results.capacity() - self.results.len() < results.len() {
+            // The others are likely to be as long.
+            let likely = (results.len() / count).saturating_mul(self.left());
+            self.results
+                .reserve(likely.min(MOST_RESERVED).max(results.len()));
+        }
+        self.results.extend_from_slice(results);
+        self.done += count;
     }
 
     pub(super) fn push_error(&mut self, error: &TaskError) {

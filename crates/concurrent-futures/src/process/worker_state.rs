@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::frame::{TaskHeader, reply, task};
-use super::items;
 use super::ring::{Memory, Phase, SLOTS, TASK_BYTES, Violation, Writer};
 use super::sys::{Channel, Sealed, Segment, futex};
 use super::task::{Arguments, RemoteTask};
@@ -140,6 +139,8 @@ pub(super) struct Reply {
     pub(super) nanos: u64,
     pub(super) bytes: Payload,
     pub(super) error: Option<TaskError>,
+    /// How many results of items the bytes are.
+    pub(super) items: usize,
 }
 
 impl Worker {
@@ -248,7 +249,10 @@ impl Worker {
             return self.send_sealed(kind, header, &sealed);
         }
         let ring = &self.link.memory.tasks;
-        match self.writer.write(ring, kind, &[&header.to_bytes(), bytes])? {
+        match self
+            .writer
+            .write(ring, kind, &[&header.to_bytes(), bytes])?
+        {
             true => Ok(()),
             false => Err(Refusal::Full),
         }
@@ -264,7 +268,10 @@ impl Worker {
     ) -> Result<(), Refusal> {
         let ring = &self.link.memory.tasks;
         let length = (sealed.len() as u64).to_le_bytes();
-        if !self.writer.has_room(ring, TaskHeader::BYTES + length.len())? {
+        if !self
+            .writer
+            .has_room(ring, TaskHeader::BYTES + length.len())?
+        {
             return Err(Refusal::Full);
         }
         match self.link.channel.send(&[0], &[sealed.descriptor()]) {
@@ -327,7 +334,9 @@ impl Worker {
         let id = cell.id();
         (self.first..)
             .zip(&self.entries)
-            .find(|(_, entry)| matches!(entry, Entry::Task(handed) if handed.task.cell().id() == id))
+            .find(
+                |(_, entry)| matches!(entry, Entry::Task(handed) if handed.task.cell().id() == id),
+            )
             .map(|(number, _)| number)
     }
 
@@ -420,20 +429,16 @@ impl Worker {
         let Some((number, _)) = self.current() else {
             return Err(Violation("a result came for no task"));
         };
-        if matches!(reply.kind, reply::ITEM_VALUE | reply::ITEM_ERROR) {
+        if reply.items > 0 {
             let chunk = self
                 .handed_mut(number)
                 .and_then(|handed| handed.task.chunk.as_mut());
-            let Some(chunk) = chunk.filter(|chunk| chunk.handed > 0) else {
+            let Some(chunk) = chunk.filter(|chunk| chunk.handed >= reply.items) else {
                 return Err(Violation("an item's result came where there is no chunk"));
             };
-            chunk.handed -= 1;
-            let kind = match reply.kind {
-                reply::ITEM_VALUE => items::VALUE,
-                _ => items::ERROR,
-            };
-            chunk.push(kind, &reply.bytes);
-            self.finished += 1;
+            chunk.handed -= reply.items;
+            chunk.extend(reply.items, &reply.bytes);
+            self.finished += reply.items as u64;
             return Ok(Applied::Item);
         }
         if reply.number != number {
@@ -452,7 +457,11 @@ impl Worker {
                 self.finished += 1;
                 let unknown = || TaskError::failed("the worker gave no error");
                 let error = reply.error.unwrap_or_else(unknown);
-                Ok(Applied::Finished(handed, Completion::Error(error), reply.nanos))
+                Ok(Applied::Finished(
+                    handed,
+                    Completion::Error(error),
+                    reply.nanos,
+                ))
             }
             (reply::END, Some(chunk)) => {
                 chunk.nanos = chunk.nanos.saturating_add(reply.nanos);
@@ -469,7 +478,9 @@ impl Worker {
                     Ok(Applied::Partly(handed.task))
                 }
             }
-            _ => Err(Violation("a result came of a kind that its task does not give")),
+            _ => Err(Violation(
+                "a result came of a kind that its task does not give",
+            )),
         }
     }
 }

@@ -33,7 +33,9 @@ pub fn current() -> Option<CurrentTask> {
     if let Some(cell) = cell::current() {
         return Some(CurrentTask(Place::Here(cell)));
     }
-    REMOTE.get().map(|task| CurrentTask(Place::FromElsewhere(task)))
+    REMOTE
+        .get()
+        .map(|task| CurrentTask(Place::FromElsewhere(task)))
 }
 
 /// The running task, as it sees itself: see [`current`].
@@ -136,11 +138,7 @@ pub(crate) struct LeaveRemote(());
 
 impl RemoteCurrent {
     /// The calling thread runs this task until the answer is dropped.
-    pub(crate) fn enter(
-        id: TaskId,
-        number: u64,
-        source: &'static dyn StopSource,
-    ) -> LeaveRemote {
+    pub(crate) fn enter(id: TaskId, number: u64, source: &'static dyn StopSource) -> LeaveRemote {
         REMOTE.set(Some(Self { id, number, source }));
         LeaveRemote(())
     }

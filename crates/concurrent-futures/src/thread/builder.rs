@@ -140,7 +140,9 @@ impl ThreadPoolBuilder {
             None => Spawner::Threads {
                 name_prefix: match self.thread_name_prefix {
                     Some(prefix) if prefix.contains('\0') => {
-                        return Err(BuildError::invalid("thread_name_prefix contains a NUL byte"));
+                        return Err(BuildError::invalid(
+                            "thread_name_prefix contains a NUL byte",
+                        ));
                     }
                     Some(prefix) => prefix,
                     None => default_prefix(),

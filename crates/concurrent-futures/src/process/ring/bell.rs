@@ -23,15 +23,25 @@ impl Bell {
 
     /// Announces sleep. Afterwards look for work, and sleep only if there is none.
     pub(in crate::process) fn lie_down(&self) {
-        // Relaxed: the fence orders it before the look for work.
-        self.0.store(ASLEEP, Ordering::Relaxed);
+        // The fence orders it before the look for work.
+        self.say(ASLEEP);
         fence(Ordering::SeqCst);
     }
 
     /// Takes the announcement back.
     pub(in crate::process) fn get_up(&self) {
-        // Relaxed: a ring that comes too late wakes nobody.
-        self.0.store(AWAKE, Ordering::Relaxed);
+        // A ring that comes too late wakes nobody.
+        self.say(AWAKE);
+    }
+
+    /// Relaxed. A swap in the models: the order of all changes to a word is total, but loom knows only
+    /// as much of it as other orders imply, unless each change reads the one before. It would let a
+    /// later ring see the ring before it instead of the sleeper that has lain down in between.
+    fn say(&self, value: u32) {
+        #[cfg(not(concurrent_futures_loom))]
+        self.0.store(value, Ordering::Relaxed);
+        #[cfg(concurrent_futures_loom)]
+        let _ = self.0.swap(value, Ordering::Relaxed);
     }
 
     /// After work was published: whether somebody is to be woken.
@@ -40,12 +50,11 @@ impl Bell {
         fence(Ordering::SeqCst);
         // Relaxed: the fence orders it after the publication of the work. The look before the swap
         // spares the cache line while the other side is awake, which is most of the time.
-        self.0.load(Ordering::Relaxed) == ASLEEP
-            && self.0.swap(AWAKE, Ordering::Relaxed) == ASLEEP
+        self.0.load(Ordering::Relaxed) == ASLEEP && self.0.swap(AWAKE, Ordering::Relaxed) == ASLEEP
     }
 
     /// The word to sleep on, and the value that it has while the sleep holds.
-    #[cfg(not(concurrent_futures_loom))]
+    #[cfg(any(test, not(concurrent_futures_loom)))]
     pub(in crate::process) fn word(&self) -> (&AtomicU32, u32) {
         (&self.0, ASLEEP)
     }

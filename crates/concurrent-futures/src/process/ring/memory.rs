@@ -10,8 +10,8 @@ use crate::task::StopSource;
 /// How many tasks may be handed over to one worker at a time.
 pub(in crate::process) const SLOTS: usize = 128;
 
-const TASK_WORDS: usize = 1 << 15;
-const RESULT_WORDS: usize = 1 << 15;
+const TASK_WORDS: usize = 1 << 16;
+const RESULT_WORDS: usize = 1 << 16;
 
 /// The most bytes of payload that are put into a frame of tasks, so that several fit.
 pub(in crate::process) const TASK_BYTES: usize = TASK_WORDS * size_of::<u64>() / 4;

@@ -7,6 +7,7 @@
 //! is shared between processes.
 
 mod bell;
+#[cfg(not(concurrent_futures_loom))]
 mod memory;
 #[cfg(all(test, concurrent_futures_loom))]
 mod models;
@@ -14,9 +15,15 @@ mod queue;
 mod slot;
 #[cfg(all(test, not(concurrent_futures_loom)))]
 mod tests;
+mod word;
 
+#[cfg(not(concurrent_futures_loom))]
 pub(super) use bell::Bell;
 #[cfg(not(concurrent_futures_loom))]
 pub(super) use memory::{Memory, RESULT_BYTES, SLOTS, TASK_BYTES};
+#[cfg(any(all(test, not(concurrent_futures_loom)), fuzzing))]
+pub(super) use queue::Ring;
+#[cfg(not(concurrent_futures_loom))]
 pub(super) use queue::{Reader, Violation, Writer};
+#[cfg(not(concurrent_futures_loom))]
 pub(super) use slot::Phase;

@@ -12,6 +12,7 @@
 
 use std::fmt;
 
+use super::word::Word;
 use crate::sync::{AtomicU64, Ordering};
 
 const WORD: usize = size_of::<u64>();
@@ -25,7 +26,7 @@ struct Line(AtomicU64);
 pub(in crate::process) struct Ring<const WORDS: usize> {
     tail: Line,
     head: Line,
-    words: [AtomicU64; WORDS],
+    words: [Word; WORDS],
 }
 
 /// What the other side has written cannot be: it is broken, or hostile.
@@ -52,17 +53,17 @@ impl<const WORDS: usize> Ring<WORDS> {
         WORDS as u64 - 1
     };
 
-    #[cfg(test)]
-    pub(super) fn new() -> Self {
+    #[cfg(any(test, fuzzing))]
+    pub(in crate::process) fn new() -> Self {
         Self {
             tail: Line(AtomicU64::new(0)),
             head: Line(AtomicU64::new(0)),
-            words: std::array::from_fn(|_| AtomicU64::new(0)),
+            words: std::array::from_fn(|_| Word::new(0)),
         }
     }
 
     #[inline]
-    fn word(&self, position: u64) -> &AtomicU64 {
+    fn word(&self, position: u64) -> &Word {
         // The mask keeps it inside, on 32 bits too.
         #[expect(clippy::cast_possible_truncation, reason = "masked to less than WORDS")]
         &self.words[(position & Self::MASK) as usize]
@@ -75,13 +76,18 @@ impl<const WORDS: usize> Ring<WORDS> {
     }
 
     /// Another process scribbles over the cursors.
-    #[cfg(test)]
-    pub(super) fn scribble(&self, tail: u64, head: u64, words: impl Fn(usize) -> Option<u64>) {
+    #[cfg(any(all(test, not(concurrent_futures_loom)), fuzzing))]
+    pub(in crate::process) fn scribble(
+        &self,
+        tail: u64,
+        head: u64,
+        words: impl Fn(usize) -> Option<u64>,
+    ) {
         self.tail.0.store(tail, Ordering::Relaxed);
         self.head.0.store(head, Ordering::Relaxed);
         for (index, word) in self.words.iter().enumerate() {
             if let Some(value) = words(index) {
-                word.store(value, Ordering::Relaxed);
+                word.store(value);
             }
         }
     }
@@ -138,24 +144,22 @@ impl Writer {
         if !self.has_room(ring, bytes)? {
             return Ok(false);
         }
-        // The words are published by the tail below, so each can be relaxed.
         let length = u32::try_from(bytes).expect("a ring is far smaller than 4 GiB");
         let header = (u64::from(kind) << 32) | u64::from(length);
-        ring.word(self.tail).store(header, Ordering::Relaxed);
+        ring.word(self.tail).store(header);
         let mut position = self.tail + 1;
         for part in parts {
             let mut words = part.chunks_exact(WORD);
             for word in &mut words {
                 let word = u64::from_le_bytes(word.try_into().expect("a whole word"));
-                ring.word(position).store(word, Ordering::Relaxed);
+                ring.word(position).store(word);
                 position += 1;
             }
             let rest = words.remainder();
             if !rest.is_empty() {
                 let mut word = [0; WORD];
                 word[..rest.len()].copy_from_slice(rest);
-                ring.word(position)
-                    .store(u64::from_le_bytes(word), Ordering::Relaxed);
+                ring.word(position).store(u64::from_le_bytes(word));
                 position += 1;
             }
         }
@@ -195,10 +199,12 @@ impl Reader {
                 return Ok(None);
             }
         }
-        // Relaxed: published by the tail. Each word is read once, so that it cannot change between
-        // the check and the use.
-        let header = ring.word(self.head).load(Ordering::Relaxed);
-        #[expect(clippy::cast_possible_truncation, reason = "the two halves of the word")]
+        // Each word is read once, so that it cannot change between the check and the use.
+        let header = ring.word(self.head).load();
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the two halves of the word"
+        )]
         let (kind, bytes) = ((header >> 32) as u32, header as u32 as usize);
         let words = frame_words(bytes);
         if words > self.tail - self.head {
@@ -207,7 +213,7 @@ impl Reader {
         let start = out.len();
         out.reserve(bytes.next_multiple_of(WORD));
         for position in self.head + 1..self.head + words {
-            let word = ring.word(position).load(Ordering::Relaxed);
+            let word = ring.word(position).load();
             out.extend_from_slice(&word.to_le_bytes());
         }
         out.truncate(start + bytes);

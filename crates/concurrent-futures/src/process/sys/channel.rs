@@ -1,9 +1,9 @@
 //! The socket between a pool and one worker: small messages, each whole, with descriptors.
 //!
 //! It is for what is rare; tasks and results go through shared memory. A Unix stream socket has no borders between
-//! messages, so each begins with a header that says how long it is and how many descriptors belong to it. A message is
-//! small enough for the kernel to queue it as one piece or not at all, which is why sending is all or nothing without a
-//! buffer of ours. Receiving trusts nothing that the other side says.
+//! messages, so each begins with a header that says how long it is and how many descriptors belong to it. A message
+//! is small enough for the kernel to queue it as one piece or not at all, which is why sending is all or nothing
+//! without a buffer of ours. Receiving trusts nothing that the other side says.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -50,8 +50,8 @@ impl Channel {
     /// Sends a message, or nothing. It never waits.
     ///
     /// # Errors
-    /// `WouldBlock` if there is no room now; `BrokenPipe` if the other end is closed; `InvalidInput` for a message that
-    /// is empty or exceeds [`MAX_MESSAGE`] or [`MAX_DESCRIPTORS`].
+    /// `WouldBlock` if there is no room now; `BrokenPipe` if the other end is closed; `InvalidInput` for a message
+    /// that is empty or exceeds [`MAX_MESSAGE`] or [`MAX_DESCRIPTORS`].
     pub(in crate::process) fn send(
         &self,
         bytes: &[u8],
@@ -87,8 +87,8 @@ impl Channel {
         }
     }
 
-    /// Receives the next message: its length in `buffer`, and its descriptors, which programs that this process starts
-    /// do not inherit. A length of 0 says that the other end is closed and nothing more will come.
+    /// Receives the next message: its length in `buffer`, and its descriptors, which programs that this process
+    /// starts do not inherit. A length of 0 says that the other end is closed and nothing more will come.
     ///
     /// With `wait` it blocks until there is one.
     ///
@@ -162,12 +162,18 @@ impl Inbox {
         let Some(place) = buffer.get_mut(..length) else {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                format!("a message of {length} bytes does not fit into {}", buffer.len()),
+                format!(
+                    "a message of {length} bytes does not fit into {}",
+                    buffer.len()
+                ),
             ));
         };
         place.copy_from_slice(message);
         self.bytes.drain(..HEADER + length);
-        Ok(Some((length, self.descriptors.drain(..descriptors).collect())))
+        Ok(Some((
+            length,
+            self.descriptors.drain(..descriptors).collect(),
+        )))
     }
 
     /// Reads once; the number of bytes that came.
@@ -202,7 +208,9 @@ impl Inbox {
             }
         }
         if received.flags.contains(ReturnFlags::CTRUNC) {
-            return Err(invalid("more descriptors came than a message has, or than this process may open"));
+            return Err(invalid(
+                "more descriptors came than a message has, or than this process may open",
+            ));
         }
         self.bytes.extend_from_slice(&chunk[..received.bytes]);
         Ok(received.bytes)
@@ -267,7 +275,10 @@ mod tests {
             let mut writer = io::PipeWriter::from(descriptor);
             writer.write_all(&[number as u8]).expect("it is a pipe");
             let mut byte = [0];
-            pipes[number].0.read_exact(&mut byte).expect("it is the pipe");
+            pipes[number]
+                .0
+                .read_exact(&mut byte)
+                .expect("it is the pipe");
             assert_eq!(byte, [number as u8]);
         }
     }

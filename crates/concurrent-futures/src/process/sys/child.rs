@@ -1,23 +1,25 @@
 //! Starting a worker, signalling it and burying it, so that no signal ever reaches a process that is not ours.
 //!
-//! The number of a process may be given to another one once it was waited for. So everything that names the worker or
-//! its group by number happens while the worker is a child that nobody has waited for, running or dead; the rest goes
-//! by its pidfd, which is never another process's.
+//! The number of a process may be given to another one once it was waited for. So everything that names the worker
+//! or its group by number happens while the worker is a child that nobody has waited for, running or dead; the rest
+//! goes by its pidfd, which is never another process's. Where there are no pidfds (Linux before 5.4, filters for
+//! system calls that do not know them, valgrind) a thread waits for the worker instead and tells by a pipe.
 //!
 //! Nothing is done between fork and exec, so that std starts programs by `posix_spawn`: that costs the same for a
 //! parent of any size.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, PipeReader, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{
-    Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, getpgid, kill_process_group, pidfd_open,
-    pidfd_send_signal, waitid,
+    Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, getpgid, kill_process,
+    kill_process_group, pidfd_open, pidfd_send_signal, waitid,
 };
 
 pub(in crate::process) use rustix::process::Signal;
@@ -53,7 +55,7 @@ impl Launch<'_> {
     /// happens otherwise).
     ///
     /// # Errors
-    /// The system's; of kind `Unsupported` where it has no pidfds (Linux before 5.4, or a seccomp filter).
+    /// The system's.
     pub(in crate::process) fn launch(self) -> io::Result<Child> {
         let mark = Mark {
             version: mark::VERSION.to_owned(),
@@ -83,48 +85,79 @@ impl Launch<'_> {
             .stdin(Stdio::from(self.stdin))
             .spawn()?;
         let pid = Pid::from_child(&spawned);
-        let descriptor = match pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(descriptor) => descriptor,
-            Err(error) => {
-                // It is still ours to wait for, which is what std's handle does.
-                let _ = spawned.kill();
-                let _ = spawned.wait();
-                return Err(not_watched(error));
-            }
-        };
-        match look(descriptor.as_fd()) {
-            Ok(_) => Ok(Child {
+        match Watch::new(pid) {
+            Ok(watch) => Ok(Child {
                 pid,
-                descriptor,
+                watch,
                 is_reaped: false,
             }),
             // Dead, waited for by somebody else, and perhaps its number is another process's already.
-            Err(Errno::CHILD) => Err(io::Error::other(
+            Err(Errno::CHILD | Errno::SRCH) => Err(io::Error::other(
                 "the worker process ended before it could be watched, and somebody else has waited for it",
             )),
             Err(error) => {
-                let _ = spawned.kill();
-                let _ = spawned.wait();
-                Err(not_watched(error))
+                // As long as it is ours to wait for, its number is nobody else's.
+                if look(WaitId::Pid(pid)).is_ok() {
+                    let _ = spawned.kill();
+                    let _ = spawned.wait();
+                }
+                Err(error.into())
             }
         }
     }
 }
 
-fn not_watched(error: Errno) -> io::Error {
-    match error {
-        // waitid says INVAL where it does not know pidfds.
-        Errno::NOSYS | Errno::PERM | Errno::INVAL => {
-            io::Error::new(io::ErrorKind::Unsupported, error)
+/// What is readable once a worker has ended.
+#[derive(Debug)]
+enum Watch {
+    Pidfd(OwnedFd),
+    Pipe(PipeReader),
+}
+
+impl Watch {
+    fn new(pid: Pid) -> Result<Self, Errno> {
+        let watched = pidfd_open(pid, PidfdFlags::empty()).and_then(|descriptor| {
+            // Only what is our own child can be waited for, so this number was not another process's in between.
+            look(WaitId::PidFd(descriptor.as_fd()))?;
+            Ok(Self::Pidfd(descriptor))
+        });
+        match watched {
+            // waitid says INVAL where it does not know pidfds.
+            Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => Self::by_thread(pid),
+            watched => watched,
         }
-        error => error.into(),
+    }
+
+    fn by_thread(pid: Pid) -> Result<Self, Errno> {
+        look(WaitId::Pid(pid))?;
+        let errno = |error: io::Error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN);
+        let (reader, mut writer) = io::pipe().map_err(errno)?;
+        thread::Builder::new()
+            .name("worker-exit".to_owned())
+            .spawn(move || {
+                let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+                // An error means that somebody else has waited for it, so it has ended too.
+                let _ = retry_on_intr(|| waitid(WaitId::Pid(pid), options));
+                // The reader is gone if nobody wants to know any more.
+                let _ = writer.write_all(&[0]);
+            })
+            .map_err(errno)?;
+        Ok(Self::Pipe(reader))
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Pidfd(descriptor) => descriptor.as_fd(),
+            Self::Pipe(reader) => reader.as_fd(),
+        }
     }
 }
 
 /// Whether a child has ended, which it stays until it is waited for.
-fn look(descriptor: BorrowedFd<'_>) -> Result<Option<WaitIdStatus>, Errno> {
+fn look(id: WaitId<'_>) -> Result<Option<WaitIdStatus>, Errno> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-    retry_on_intr(|| waitid(WaitId::PidFd(descriptor), options))
+    let id = &id;
+    retry_on_intr(|| waitid(id.clone(), options))
 }
 
 /// A worker process.
@@ -133,7 +166,7 @@ fn look(descriptor: BorrowedFd<'_>) -> Result<Option<WaitIdStatus>, Errno> {
 #[derive(Debug)]
 pub(in crate::process) struct Child {
     pid: Pid,
-    descriptor: OwnedFd,
+    watch: Watch,
     is_reaped: bool,
 }
 
@@ -154,14 +187,21 @@ impl Child {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Its pidfd, which is readable once it has ended.
+    /// What is readable once it has ended: its pidfd, where there are such.
     pub(in crate::process) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.descriptor.as_fd()
+        self.watch.as_fd()
+    }
+
+    fn id(&self) -> WaitId<'_> {
+        match &self.watch {
+            Watch::Pidfd(descriptor) => WaitId::PidFd(descriptor.as_fd()),
+            Watch::Pipe(_) => WaitId::Pid(self.pid),
+        }
     }
 
     /// Whether it is running, or stopped.
     pub(in crate::process) fn is_alive(&self) -> bool {
-        !self.is_reaped && matches!(look(self.as_fd()), Ok(None))
+        !self.is_reaped && matches!(look(self.id()), Ok(None))
     }
 
     /// Sends a signal to the worker and everything in its group.
@@ -171,7 +211,7 @@ impl Child {
     /// # Errors
     /// `NotFound` if the worker was waited for already, by us or by somebody else; otherwise the system's.
     pub(in crate::process) fn signal_group(&self, signal: Signal) -> io::Result<()> {
-        if self.is_reaped || matches!(look(self.as_fd()), Err(Errno::CHILD)) {
+        if self.is_reaped || matches!(look(self.id()), Err(Errno::CHILD)) {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
                 "the worker process has ended",
@@ -191,7 +231,11 @@ impl Child {
         if getpgid(Some(self.pid)).is_ok_and(|group| group == self.pid) {
             to_group
         } else {
-            match pidfd_send_signal(&self.descriptor, signal) {
+            let to_worker = match &self.watch {
+                Watch::Pidfd(descriptor) => pidfd_send_signal(descriptor, signal),
+                Watch::Pipe(_) => kill_process(self.pid, signal),
+            };
+            match to_worker {
                 // It has ended, and what was left of the group has the signal.
                 Err(Errno::SRCH) => Ok(()),
                 sent => sent,
@@ -201,19 +245,19 @@ impl Child {
 
     /// Waits for the worker to end, ends what it has left behind in its group, and lets go of its number.
     ///
-    /// Meant to be called once its pidfd is readable; before, it blocks. A second call says the same as the first only
-    /// if that was `Unknown`.
+    /// Meant to be called once [`as_fd`](Self::as_fd) is readable; before, it blocks. A second call says the same
+    /// as the first only if that was `Unknown`.
     pub(in crate::process) fn reap(&mut self) -> Exit {
         if self.is_reaped {
             return Exit::Unknown;
         }
-        let wait = |options| retry_on_intr(|| waitid(WaitId::PidFd(self.descriptor.as_fd()), options));
+        let wait = |options| retry_on_intr(|| waitid(self.id(), options));
         if wait(WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).is_err() {
             self.is_reaped = true;
             return Exit::Unknown;
         }
-        // The dead worker keeps its number from being used again, and one KILL to a group misses nobody, forking or not.
-        // That the group is empty is the usual case.
+        // The dead worker keeps its number from being used again, and one KILL to a group misses nobody, forking or
+        // not. That the group is empty is the usual case.
         let _ = kill_process_group(self.pid, Signal::KILL);
         let status = wait(WaitIdOptions::EXITED);
         self.is_reaped = true;
@@ -231,70 +275,105 @@ impl Child {
 #[cfg(all(test, not(concurrent_futures_loom)))]
 mod tests {
     use super::*;
+    use rustix::event::{PollFd, PollFlags, poll};
+    use std::io::Read;
+
+    type Watching = fn(Pid) -> Result<Watch, Errno>;
+
+    /// Both ways of watching.
+    const WAYS: [Watching; 2] = [Watch::new, Watch::by_thread];
 
     /// A program that ends as it is told, watched as a worker is.
-    fn shell(script: &str) -> Child {
-        let spawned = Command::new("/bin/sh")
-            .args(["-c", script])
+    fn shell(script: &str, watch: Watching) -> Child {
+        start(Command::new("/bin/sh").args(["-c", script]), watch)
+    }
+
+    fn start(command: &mut Command, watch: Watching) -> Child {
+        let spawned = command
             .process_group(0)
             .stdin(Stdio::null())
             .spawn()
             .expect("there is a shell");
         let pid = Pid::from_child(&spawned);
-        let descriptor = pidfd_open(pid, PidfdFlags::empty()).expect("pidfds");
         Child {
             pid,
-            descriptor,
+            watch: watch(pid).expect("it is a child"),
             is_reaped: false,
         }
     }
 
+    fn wait_until_readable(child: &Child) {
+        let mut sources = [PollFd::from_borrowed_fd(child.as_fd(), PollFlags::IN)];
+        retry_on_intr(|| poll(&mut sources, None)).expect("it can be polled");
+        assert!(sources[0].revents().contains(PollFlags::IN));
+    }
+
     #[test]
     fn an_exit_says_how_it_was() {
-        assert_eq!(shell("exit 3").reap(), Exit::Code(3));
-        assert_eq!(shell("kill -USR1 $$").reap(), Exit::Signal(libc::SIGUSR1));
+        for watch in WAYS {
+            let mut child = shell("exit 3", watch);
+            wait_until_readable(&child);
+            assert!(!child.is_alive());
+            assert_eq!(child.reap(), Exit::Code(3));
+            assert_eq!(child.reap(), Exit::Unknown);
+            let killed = shell("kill -USR1 $$", watch).reap();
+            assert_eq!(killed, Exit::Signal(libc::SIGUSR1));
+        }
     }
 
     #[test]
     fn a_worker_that_somebody_else_has_waited_for_is_unknown_and_not_signalled() {
-        let mut child = shell("exit 3");
-        let pid = child.pid;
-        waitid(WaitId::Pid(pid), WaitIdOptions::EXITED).expect("it is a child");
-        assert!(!child.is_alive());
-        let error = child.signal_group(Signal::KILL).expect_err("gone");
-        assert_eq!(error.kind(), io::ErrorKind::NotFound);
-        assert_eq!(child.reap(), Exit::Unknown);
+        for watch in WAYS {
+            let mut child = shell("read line; exit 3", watch);
+            waitid(WaitId::Pid(child.pid), WaitIdOptions::EXITED).expect("it is a child");
+            wait_until_readable(&child);
+            assert!(!child.is_alive());
+            let error = child.signal_group(Signal::KILL).expect_err("gone");
+            assert_eq!(error.kind(), io::ErrorKind::NotFound);
+            assert_eq!(child.reap(), Exit::Unknown);
+        }
     }
 
     #[test]
     fn a_stopped_worker_is_ended_by_term() {
-        let mut child = shell("kill -STOP $$; exit 0");
-        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
-        waitid(WaitId::PidFd(child.as_fd()), stopped).expect("it is a child");
-        assert!(child.is_alive());
-        child.signal_group(Signal::TERM).expect("it is alive");
-        assert_eq!(child.reap(), Exit::Signal(libc::SIGTERM));
+        for watch in WAYS {
+            let mut child = shell("kill -STOP $$; exit 0", watch);
+            let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
+            waitid(WaitId::Pid(child.pid), stopped).expect("it is a child");
+            assert!(child.is_alive());
+            child.signal_group(Signal::TERM).expect("it is alive");
+            assert_eq!(child.reap(), Exit::Signal(libc::SIGTERM));
+        }
     }
 
     #[test]
     fn what_a_worker_leaves_behind_dies_with_it() {
-        use std::io::Read;
-        // The pipe is closed when the last process that holds it has ended.
-        let (mut reader, writer) = io::pipe().expect("a pipe");
-        let spawned = Command::new("/bin/sh")
-            .args(["-c", "sleep 1000 & exit 0"])
-            .process_group(0)
-            .stdout(writer)
-            .spawn()
-            .expect("there is a shell");
-        let pid = Pid::from_child(&spawned);
-        let descriptor = pidfd_open(pid, PidfdFlags::empty()).expect("pidfds");
-        let mut child = Child {
-            pid,
-            descriptor,
-            is_reaped: false,
-        };
-        assert_eq!(child.reap(), Exit::Code(0));
-        assert_eq!(reader.read(&mut [0]).expect("it ends"), 0);
+        for watch in WAYS {
+            // The pipe is closed when the last process that holds it has ended.
+            let (mut reader, writer) = io::pipe().expect("a pipe");
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", "sleep 1000 & exit 0"]).stdout(writer);
+            let mut child = start(&mut command, watch);
+            drop(command);
+            assert_eq!(child.reap(), Exit::Code(0));
+            assert_eq!(reader.read(&mut [0]).expect("it ends"), 0);
+        }
+    }
+
+    #[test]
+    fn a_signal_reaches_all_of_the_group() {
+        for watch in WAYS {
+            let (mut reader, writer) = io::pipe().expect("a pipe");
+            let mut command = Command::new("/bin/sh");
+            command
+                .args(["-c", "sleep 1000 & echo; wait"])
+                .stdout(writer);
+            let mut child = start(&mut command, watch);
+            drop(command);
+            reader.read_exact(&mut [0]).expect("both run");
+            child.signal_group(Signal::KILL).expect("it is alive");
+            assert_eq!(reader.read(&mut [0]).expect("both have ended"), 0);
+            assert_eq!(child.reap(), Exit::Signal(libc::SIGKILL));
+        }
     }
 }

@@ -21,8 +21,8 @@ pub(super) fn take_input() -> io::Result<OwnedFd> {
     }
     let taken = moved_up(stdin())?;
     // Where there are no devices, say in a bare root directory, an empty file serves as well.
-    let empty = null()
-        .or_else(|_| memory::create("concurrent-futures-no-input", 0).map(File::from))?;
+    let empty =
+        null().or_else(|_| memory::create("concurrent-futures-no-input", 0).map(File::from))?;
     dup2_stdin(empty)?;
     Ok(taken)
 }

@@ -2,23 +2,25 @@
 //!
 //! # Why the user's `main` never runs in a worker
 //!
-//! A worker is the user's own program, started again. Before `main` the C runtime calls every function in the program's
-//! `.init_array`, and one of them is ours. In a worker it does not return: the process becomes the worker there and
-//! ends by `_exit`. In every other process it looks for one variable in the environment, does not find it, and returns.
+//! A worker is the user's own program, started again. Before `main` the C runtime calls every function in the
+//! program's `.init_array`, and one of them is ours. In a worker it does not return: the process becomes the worker
+//! there and ends by `_exit`. In every other process it looks for one variable in the environment, does not find
+//! it, and returns.
 //!
 //! It believes that it is in a worker only if everything fits: the program has no more rights than who started it
-//! (`AT_SECURE`), descriptor 0 is a Unix stream socket, the process at its other end is the one that the mark names and
-//! is our parent, and the mark names the version and the place in the program of this very copy of the library. Anybody
-//! can set a variable, so a mark without such a socket is removed, and the program goes on to `main` as if it had not
-//! been there. If all fits but the parent is another process by now, the pool has died in between, and this process ends
-//! at once: going on would run `main` in a process that nobody has asked for.
+//! (`AT_SECURE`), descriptor 0 is a Unix stream socket, the process at its other end is the one that the mark names
+//! and is our parent, and the mark names the version and the place in the program of this very copy of the library.
+//! Anybody can set a variable, so a mark without such a socket is removed, and the program goes on to `main` as if
+//! it had not been there. If all fits but the parent is another process by now, the pool has died in between, and
+//! this process ends at once: going on would run `main` in a process that nobody has asked for.
 //!
 //! # Why other constructors have run nevertheless
 //!
-//! The order within `.init_array` is that of linking, so those of other crates and of C++ may come after ours, and tasks
-//! rely on them: they fill registries and construct statics. So in a worker our entry looks for itself between the
-//! linker's `__init_array_start` and `__init_array_end` and calls every later entry itself, with the arguments that it
-//! was called with, before it takes over. Those of shared libraries have run before any of the program's own.
+//! The order within `.init_array` is that of linking, so those of other crates and of C++ may come after ours, and
+//! tasks rely on them: they fill registries and construct statics. So in a worker our entry looks for itself
+//! between the linker's `__init_array_start` and `__init_array_end` and calls every later entry itself, with the
+//! arguments that it was called with, before it takes over. Those of shared libraries have run before any of the
+//! program's own.
 //!
 //! # Without life before `main`
 //!
@@ -56,8 +58,8 @@ mod constructor {
 
     type Constructor = unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_char);
 
-    // SAFETY of the section: it holds pointers to functions, which the C runtime calls with these arguments (musl with
-    // none, and then they are not looked at).
+    // SAFETY of the section: it holds pointers to functions, which the C runtime calls with these arguments (musl
+    // with none, and then they are not looked at).
     #[used]
     #[unsafe(link_section = ".init_array")]
     static ENTRY: Constructor = enter;
@@ -83,8 +85,8 @@ mod constructor {
         let entries = if start.is_null() {
             &[]
         } else {
-            // SAFETY: the linker says that the program's entries lie between these two, and a constructor that changed
-            // them would have to undo the protection that the loader has put on them. An entry may be null.
+            // SAFETY: the linker says that the program's entries lie between these two, and a constructor that
+            // changed them would have to undo the protection that the loader has put on them. An entry may be null.
             unsafe { std::slice::from_raw_parts(start, length) }
         };
         let Some(place) = entries
@@ -96,8 +98,8 @@ mod constructor {
         entries[place + 1..].iter().copied().flatten()
     }
 
-    /// Where the linker has put the program's entries; null in a shared library, for which it does not say so. That is
-    /// why the symbols are weak, and why they are taken from the table that a null fits into.
+    /// Where the linker has put the program's entries; null in a shared library, for which it does not say so. That
+    /// is why the symbols are weak, and why they are taken from the table that a null fits into.
     fn bounds() -> (*const Option<Constructor>, *const Option<Constructor>) {
         let (start, end);
         // SAFETY: it reads two addresses from the global offset table.
@@ -212,9 +214,10 @@ fn is_anchor(offset: usize) -> bool {
         return false;
     };
     offset != anchor_offset() && image().is_readable(start..end) && {
-        // SAFETY: all of it lies in a readable segment of the program, and bytes need no alignment. If something writes
-        // there at this moment it is no anchor, and before `main` hardly anything does.
-        let found: [u8; 16] = unsafe { std::ptr::with_exposed_provenance::<[u8; 16]>(start).read_volatile() };
+        // SAFETY: all of it lies in a readable segment of the program, and bytes need no alignment. If something
+        // writes there at this moment it is no anchor, and before `main` hardly anything does.
+        let found: [u8; 16] =
+            unsafe { std::ptr::with_exposed_provenance::<[u8; 16]>(start).read_volatile() };
         found == ANCHOR_MAGIC
     }
 }
@@ -260,8 +263,8 @@ unsafe impl PlainOption for libc::ucred {}
 
 /// Removes the mark, so that no program started from here sees it.
 fn remove_mark() {
-    // Without the constructor this runs in `main`, where other threads may read the environment by C's `getenv`, which
-    // knows no lock. The mark is worth nothing in another process, so it can stay.
+    // Without the constructor this runs in `main`, where other threads may read the environment by C's `getenv`,
+    // which knows no lock. The mark is worth nothing in another process, so it can stay.
     let is_safe = cfg!(feature = "constructor") || is_only_thread();
     if is_safe {
         // SAFETY: either this is the only thread, or it is before `main`: then other threads are those of libraries'

@@ -28,7 +28,8 @@ pub(in crate::process) fn wake(word: &AtomicU32) {
     let _ = futex::wake(word, Flags::empty(), 1);
 }
 
-/// Sleeps while each word is what is expected of it, until a wake-up of one of them, a signal, or the end of `timeout`.
+/// Sleeps while each word is what is expected of it, until a wake-up of one of them, a signal, or the end of
+/// `timeout`.
 ///
 /// # Errors
 /// `Unsupported` where the system cannot do this: Linux before 5.16, or a seccomp filter that does not know the call.
@@ -52,7 +53,7 @@ pub(in crate::process) fn wait_any(
     // This call wants the time at which it ends. One so far away that it cannot be said is never.
     let deadline = timeout
         .and_then(|timeout| Timespec::try_from(timeout).ok())
-        .and_then(|timeout| clock_gettime(ClockId::Monotonic.into()).checked_add(timeout));
+        .and_then(|timeout| clock_gettime(ClockId::Monotonic).checked_add(timeout));
     match futex::waitv(
         &waits[..words.len()],
         WaitvFlags::empty(),

@@ -1,7 +1,7 @@
 //! Where the running program lies in memory: which addresses are its code and which its data.
 //!
-//! A worker is sent distances in memory and has to know what lies there before it looks. Only the main program counts,
-//! not the libraries that are loaded: of those another process may have others, elsewhere.
+//! A worker is sent distances in memory and has to know what lies there before it looks. Only the main program
+//! counts, not the libraries that are loaded: of those another process may have others, elsewhere.
 
 use std::ffi::c_void;
 use std::ops::Range;
@@ -135,7 +135,12 @@ mod tests {
         let boxed = Box::new(0_u64);
         // SAFETY: it reads a table that the kernel has filled.
         let loader = unsafe { libc::getauxval(libc::AT_BASE) } as usize;
-        for range in [at(&raw const local), at(&raw const *boxed), 0..1, usize::MAX..usize::MAX] {
+        for range in [
+            at(&raw const local),
+            at(&raw const *boxed),
+            0..1,
+            usize::MAX..usize::MAX,
+        ] {
             assert!(!image.is_data(range.clone()), "{range:x?}");
             assert!(!image.is_text(range.start), "{range:x?}");
         }

@@ -73,8 +73,8 @@ pub(super) enum Access {
 pub(super) struct Mapping {
     start: NonNull<u8>,
     length: usize,
-    /// The process that made the mapping. A forked copy must not give back what it never had: something else of its own
-    /// may be at that place.
+    /// The process that made the mapping. A forked copy must not give back what it never had: something else of its
+    /// own may be at that place.
     process: u32,
 }
 

@@ -1,8 +1,8 @@
-//! What worker processes need of Linux: shared memory, futexes, a socket, starting and ending programs, and a worker's
-//! life before its loop.
+//! What worker processes need of Linux: shared memory, futexes, a socket, starting and ending programs, and a
+//! worker's life before its loop.
 //!
-//! Everything here is a thin layer with its safety argument beside it, and knows nothing of tasks. What is unsafe about
-//! processes is here, in the rings and in the records, and nowhere else.
+//! Everything here is a thin layer with its safety argument beside it, and knows nothing of tasks. What is unsafe
+//! about processes is here, in the rings and in the records, and nowhere else.
 
 mod channel;
 mod child;
@@ -21,13 +21,13 @@ mod segment;
 mod signals;
 mod watchdog;
 
-pub(in crate::process) use channel::{Channel, MAX_DESCRIPTORS, MAX_MESSAGE};
+pub(in crate::process) use channel::Channel;
 pub(in crate::process) use child::{Child, Exit, Launch, Signal};
 pub(in crate::process) use entry::enter_if_worker;
 pub(in crate::process) use fork::generation;
-pub(in crate::process) use image::{Image, image};
+pub(in crate::process) use image::image;
 pub(in crate::process) use leave::leave;
 pub(in crate::process) use overflow::set_overflow_note;
-pub(in crate::process) use program::{Program, ProgramError, anchor};
+pub(in crate::process) use program::{Program, anchor};
 pub(in crate::process) use sealed::{Mapped, Sealed};
 pub(in crate::process) use segment::{Segment, Shared};

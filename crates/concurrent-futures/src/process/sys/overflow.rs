@@ -23,7 +23,8 @@ static NOTE: AtomicPtr<AtomicU32> = AtomicPtr::new(null_mut());
 static GUARD_START: AtomicUsize = AtomicUsize::new(0);
 static GUARD_END: AtomicUsize = AtomicUsize::new(0);
 
-const TEXT: &[u8] = b"\na worker process has overflowed the stack of the thread that runs its tasks\n";
+const TEXT: &[u8] =
+    b"\na worker process has overflowed the stack of the thread that runs its tasks\n";
 
 /// The signals by which the kernel tells of a fault.
 const FAULTS: [libc::c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
@@ -115,8 +116,8 @@ unsafe extern "C" fn fault(
 /// stack, so what lies on either side of the stack's lower end counts, as std does it.
 fn guard_of_this_thread() -> io::Result<(usize, usize)> {
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
-    // SAFETY: the attributes are filled for the calling thread, which exists, before they are read, and given back after;
-    // all pointers are to places of the right type.
+    // SAFETY: the attributes are filled for the calling thread, which exists, before they are read, and given back
+    // after; all pointers are to places of the right type.
     unsafe {
         let check = |code| match code {
             0 => Ok(()),
@@ -148,8 +149,8 @@ fn use_alternate_stack() -> io::Result<()> {
     // SAFETY: it reads a table that the kernel has filled. 0 if it says nothing.
     let least = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) } as usize;
     let size = (least + USUAL_SIZE).next_multiple_of(page);
-    // SAFETY: with a null address the kernel chooses a free place. The lowest page of it is made the guard, and the rest
-    // is used for nothing else.
+    // SAFETY: with a null address the kernel chooses a free place. The lowest page of it is made the guard, and the
+    // rest is used for nothing else.
     unsafe {
         let start = mmap_anonymous(
             null_mut(),

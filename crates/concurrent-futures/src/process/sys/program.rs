@@ -1,9 +1,9 @@
-//! Which program a worker has to be: the file that this process runs, held open, so that replacing it on the disk does
-//! not change what workers are.
+//! Which program a worker has to be: the file that this process runs, held open, so that replacing it on the disk
+//! does not change what workers are.
 //!
-//! A worker is told functions by their distance from an anchor in the program. That works only if our code is in the
-//! program itself: in a library that some other program has loaded, what `/proc/self/exe` names is that other program,
-//! and starting it with our socket as its input would be a strange thing to do.
+//! A worker is told functions by their distance from an anchor in the program. That works only if our code is in
+//! the program itself: in a library that some other program has loaded, what `/proc/self/exe` names is that other
+//! program, and starting it with our socket as its input would be a strange thing to do.
 
 use std::fmt;
 use std::fs;
@@ -25,8 +25,8 @@ pub(super) const ANCHOR_MAGIC: [u8; 16] = *b"\x9fcf-anchor\xe1\x07\xc4\x5b\xd2\x
 /// The place that everything else is found from.
 static ANCHOR: [u8; 16] = ANCHOR_MAGIC;
 
-/// The address of the anchor. A process knows the place of a function or a constant by its distance from here, which is
-/// the same in all processes that run this program.
+/// The address of the anchor. A process knows the place of a function or a constant by its distance from here,
+/// which is the same in all processes that run this program.
 #[inline]
 pub(in crate::process) fn anchor() -> usize {
     (&raw const ANCHOR).addr()
@@ -53,7 +53,8 @@ impl Program {
         PROGRAM.get_or_init(|| Self::find(anchor())).as_ref()
     }
 
-    /// A path by which the file can be started from a process that has its descriptors, whatever is on the disk by now.
+    /// A path by which the file can be started from a process that has its descriptors, whatever is on the disk by
+    /// now.
     pub(super) fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
@@ -206,9 +207,9 @@ impl std::error::Error for ProgramError {
 }
 
 fn is_loader(program: &Path) -> bool {
-    program
-        .file_name()
-        .is_some_and(|name| name.as_bytes().starts_with(b"ld-") || name.as_bytes().starts_with(b"ld."))
+    program.file_name().is_some_and(|name| {
+        name.as_bytes().starts_with(b"ld-") || name.as_bytes().starts_with(b"ld.")
+    })
 }
 
 #[cfg(all(test, not(concurrent_futures_loom)))]
@@ -250,9 +251,15 @@ mod tests {
     fn code_in_no_file_is_refused() {
         let local = 0_u8;
         let error = Program::find((&raw const local).addr()).expect_err("a stack");
-        assert!(matches!(error, ProgramError::NotInAFile { .. }), "{error:?}");
+        assert!(
+            matches!(error, ProgramError::NotInAFile { .. }),
+            "{error:?}"
+        );
         let error = Program::find(0).expect_err("nothing is there");
-        assert!(matches!(error, ProgramError::NotInAFile { .. }), "{error:?}");
+        assert!(
+            matches!(error, ProgramError::NotInAFile { .. }),
+            "{error:?}"
+        );
     }
 
     #[test]

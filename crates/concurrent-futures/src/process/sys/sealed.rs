@@ -1,7 +1,7 @@
 //! One large payload that nobody can change any more, handed to another process without a copy on its side.
 //!
-//! The receiver reads the bytes in place. That is sound only because it has checked that the sender, who may have gone
-//! mad, can neither write to them nor take them away.
+//! The receiver reads the bytes in place. That is sound only because it has checked that the sender, who may have
+//! gone mad, can neither write to them nor take them away.
 
 use std::io;
 use std::ops::Deref;
@@ -68,8 +68,8 @@ impl Mapped {
     /// Maps a payload of `length` bytes, and gives its descriptor back to the system.
     ///
     /// # Errors
-    /// Of kind `InvalidData` if the sender could still change it or if it has another length; the system's if it cannot
-    /// be mapped.
+    /// Of kind `InvalidData` if the sender could still change it or if it has another length; the system's if it
+    /// cannot be mapped.
     pub(in crate::process) fn accept(descriptor: OwnedFd, length: usize) -> io::Result<Self> {
         // In this order: a size that is looked at before it is sealed says nothing.
         memory::require_seals(&descriptor, ALL_SEALS)?;
@@ -93,8 +93,9 @@ impl Deref for Mapped {
     fn deref(&self) -> &[u8] {
         match &self.mapping {
             None => &[],
-            // SAFETY: the mapping has this length and lives as long as `self`. The seals that `accept` has checked keep
-            // everybody from writing to the file and from making it shorter, for ever, and the mapping is read-only.
+            // SAFETY: the mapping has this length and lives as long as `self`. The seals that `accept` has checked
+            // keep everybody from writing to the file and from making it shorter, for ever, and the mapping is
+            // read-only.
             Some(mapping) => unsafe {
                 std::slice::from_raw_parts(mapping.start().as_ptr(), self.length)
             },

@@ -17,9 +17,9 @@ use super::memory::{self, Access, Mapping, SealFlags};
 /// A type that can lie in memory that a foreign process writes to.
 ///
 /// # Safety
-/// The type is `repr(C)`, and all of it is atomics or arrays and structures of atomics, for which all bytes are valid,
-/// zero included; code that uses it through a shared reference uses the atomics only. It has no `Drop`, and its
-/// alignment is at most a page's, 4 KiB.
+/// The type is `repr(C)`, and all of it is atomics or arrays and structures of atomics, for which all bytes are
+/// valid, zero included; code that uses it through a shared reference uses the atomics only. It has no `Drop`, and
+/// its alignment is at most a page's, 4 KiB.
 pub(in crate::process) unsafe trait Shared {}
 
 /// Shared memory that holds one `T`, all zero in the beginning.
@@ -98,9 +98,9 @@ impl<T: Shared> Deref for Segment<T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: the mapping lives as long as `self`, has the size of a `T` at least, which the seals keep, and begins
-        // at a page, which is alignment enough (checked at compile time). All bytes are a valid `T`, and it may change
-        // under a shared reference, since it is made of atomics (`Shared`).
+        // SAFETY: the mapping lives as long as `self`, has the size of a `T` at least, which the seals keep, and
+        // begins at a page, which is alignment enough (checked at compile time). All bytes are a valid `T`, and it
+        // may change under a shared reference, since it is made of atomics (`Shared`).
         unsafe { self.mapping.start().cast::<T>().as_ref() }
     }
 }
@@ -159,8 +159,8 @@ mod tests {
             let error = ftruncate(pool.descriptor(), size).expect_err("the size is sealed");
             assert_eq!(error, rustix::io::Errno::PERM);
         }
-        let error = fcntl_add_seals(pool.descriptor(), SealFlags::WRITE)
-            .expect_err("the seals are sealed");
+        let error =
+            fcntl_add_seals(pool.descriptor(), SealFlags::WRITE).expect_err("the seals are sealed");
         assert_eq!(error, rustix::io::Errno::PERM);
     }
 
@@ -183,8 +183,8 @@ mod tests {
 
     #[test]
     fn a_mapping_outlives_the_descriptor_and_not_the_segment() {
-        let segment = Segment::<Numbers>::create("concurrent-futures-test-lifetime")
-            .expect("it is made");
+        let segment =
+            Segment::<Numbers>::create("concurrent-futures-test-lifetime").expect("it is made");
         let is_mapped = || {
             std::fs::read_to_string("/proc/self/maps")
                 .expect("it can be read")

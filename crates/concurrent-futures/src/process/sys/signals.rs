@@ -1,7 +1,7 @@
 //! The signals of a worker, as a Rust program has them in `main`, and a little safer.
 //!
-//! A program starts with the mask and the ignored signals of the thread that started it, so these are set to what tasks
-//! can rely on: nothing blocked, SIGPIPE ignored as std does, TERM and the like at their defaults.
+//! A program starts with the mask and the ignored signals of the thread that started it, so these are set to what
+//! tasks can rely on: nothing blocked, SIGPIPE ignored as std does, TERM and the like at their defaults.
 
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -32,11 +32,7 @@ pub(super) type Handler =
     unsafe extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
 
 /// Installs a handler that takes the signal's information, and gives what was there before.
-pub(super) fn handle(
-    signal: libc::c_int,
-    handler: Handler,
-    flags: libc::c_int,
-) -> libc::sigaction {
+pub(super) fn handle(signal: libc::c_int, handler: Handler, flags: libc::c_int) -> libc::sigaction {
     set(
         signal,
         handler as *const () as libc::sighandler_t,
@@ -50,8 +46,9 @@ fn set(
     flags: libc::c_int,
 ) -> libc::sigaction {
     let mut before = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: all zero is a valid `sigaction`, with an empty mask. The handlers of this crate do only what is allowed in
-    // a handler. For a signal that cannot be handled nothing is written and the zeroes stay, which mean the default.
+    // SAFETY: all zero is a valid `sigaction`, with an empty mask. The handlers of this crate do only what is
+    // allowed in a handler. For a signal that cannot be handled nothing is written and the zeroes stay, which mean
+    // the default.
     unsafe {
         let mut action = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
         action.sa_sigaction = disposition;
@@ -82,9 +79,9 @@ pub(super) fn set_up() {
     // What Ctrl-C means is the pool's to decide. A handler and not SIG_IGN, which the programs that tasks start would
     // inherit.
     handle(libc::SIGINT, do_nothing, libc::SA_RESTART);
-    // A worker is not in the terminal's foreground group, so a task that reads from the terminal or sets it up would be
-    // stopped. Ignored, reading fails and setting up succeeds. A handler would not do: the call is started again after
-    // it, and again.
+    // A worker is not in the terminal's foreground group, so a task that reads from the terminal or sets it up
+    // would be stopped. Ignored, reading fails and setting up succeeds. A handler would not do: the call is started
+    // again after it, and again.
     set(libc::SIGTTIN, libc::SIG_IGN, 0);
     set(libc::SIGTTOU, libc::SIG_IGN, 0);
     let mut none = MaybeUninit::<libc::sigset_t>::uninit();
@@ -112,8 +109,8 @@ pub(super) fn follow(parent: u32) {
         parent_may_have_died,
         libc::SA_RESTART | libc::SA_ONSTACK,
     );
-    // SAFETY: it takes a number, and the handler for it is installed. A filter may refuse it; then the watchdog is what
-    // remains.
+    // SAFETY: it takes a number, and the handler for it is installed. A filter may refuse it; then the watchdog is
+    // what remains.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal as libc::c_ulong, 0, 0, 0) };
 }
 
@@ -122,8 +119,8 @@ pub(super) fn has_parent() -> bool {
     std::os::unix::process::parent_id() == PARENT.load(Relaxed)
 }
 
-/// The kernel sends the signal also when only the thread that started this process has ended, and anybody else may send
-/// it too; a forked copy of this process has another parent. So it is a reason to look, and no more.
+/// The kernel sends the signal also when only the thread that started this process has ended, and anybody else may
+/// send it too; a forked copy of this process has another parent. So it is a reason to look, and no more.
 unsafe extern "C" fn parent_may_have_died(
     _: libc::c_int,
     _: *mut libc::siginfo_t,

@@ -1,8 +1,9 @@
 //! What a worker's main thread does: it ends the worker and all that its tasks have started when the pool is gone.
 //!
 //! The pool is gone when the other end of the channel is closed, or when the process that has it is dead, since a
-//! program that it has started may hold the socket open. Tasks can close or replace any descriptor, so what the kernel
-//! reports is believed only about what is still ours; the signal that `signals::follow` has asked for needs none.
+//! program that it has started may hold the socket open. Tasks can close or replace any descriptor, so what the
+//! kernel reports is believed only about what is still ours; the signal that `signals::follow` has asked for needs
+//! none.
 
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
@@ -42,7 +43,8 @@ fn identity(descriptor: impl AsFd) -> Option<(u64, u64)> {
     Some((status.st_dev, status.st_ino))
 }
 
-/// Watches over the parent until the end of this process. `socket` is a descriptor of the channel that nobody else uses.
+/// Watches over the parent until the end of this process. `socket` is a descriptor of the channel that nobody else
+/// uses.
 pub(super) fn watch(socket: OwnedFd, parent: u32) -> ! {
     // Nothing is asked for: the end is always told.
     let mut watched = vec![Watched::new(socket, PollFlags::empty())];

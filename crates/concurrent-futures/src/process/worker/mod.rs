@@ -3,6 +3,6 @@
 mod init;
 mod serve;
 
-pub use init::init;
 pub(super) use init::can_begin;
+pub use init::init;
 pub(super) use serve::{Hello, serve};

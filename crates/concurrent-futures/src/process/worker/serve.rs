@@ -5,15 +5,15 @@ use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::process::patience::Patience;
 use crate::error::{Direction, Ran, TaskError};
+use crate::id::TaskId;
 use crate::process::call::encode_error;
 use crate::process::frame::{ReplyHeader, TaskHeader, reply, split_u64, task};
+use crate::process::patience::Patience;
 use crate::process::record::{self, Call};
 use crate::process::ring::{Memory, RESULT_BYTES, Reader, Violation, Writer};
 use crate::process::sys::{self, Channel, Mapped, Sealed, Segment, futex};
 use crate::process::{clock, items};
-use crate::id::TaskId;
 use crate::task::RemoteCurrent;
 
 /// What a worker is told when it begins.
@@ -171,8 +171,8 @@ impl Worker {
         }
         let begun = self.now;
         let number = header.number;
-        let _current = TaskId::from_number(header.id)
-            .map(|id| RemoteCurrent::enter(id, number, self.memory));
+        let _current =
+            TaskId::from_number(header.id).map(|id| RemoteCurrent::enter(id, number, self.memory));
         let call = find(header);
         let nanos = |end: u64| ReplyHeader {
             number,
@@ -352,7 +352,8 @@ impl Worker {
                 self.write(kind | reply::LARGE, &[header, &length])
             }
             Err(error) => {
-                let error = TaskError::codec("a large result", error).going(Direction::EncodeResult);
+                let error =
+                    TaskError::codec("a large result", error).going(Direction::EncodeResult);
                 let mut out = Vec::new();
                 encode_error(&error, &mut out);
                 let kind = match kind {

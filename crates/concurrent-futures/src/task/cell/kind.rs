@@ -80,10 +80,7 @@ pub(super) struct Outside<T>(PhantomData<fn() -> T>);
 /// hostile `Deserialize` stops nobody else.
 pub(in crate::task) enum Stored<T> {
     Ready(Result<T, TaskError>),
-    Encoded {
-        bytes: Payload,
-        decode: Decoder<T>,
-    },
+    Encoded { bytes: Payload, decode: Decoder<T> },
 }
 
 impl<T: Send + 'static> Kind for Outside<T> {

@@ -13,8 +13,8 @@ use crate::panic::{self, guarded_drop};
 use crate::sync::{AtomicPtr, Ordering, UnsafeCell};
 use crate::task::extras::Extras;
 use crate::task::outcome::Outcome;
-use crate::task::state::{self, State};
 use crate::task::payload::Payload;
+use crate::task::state::{self, State};
 use crate::task::waiter::Waiter;
 
 /// What is the same for all tasks. The cell of a task begins with it.

@@ -12,8 +12,8 @@ use crate::id::TaskId;
 use crate::panic;
 use crate::sync::Ordering;
 use crate::task::extras::{Extras, run_callback};
-use crate::task::outcome::{Outcome, TaskInfo};
 use crate::task::future::AbortOutcome;
+use crate::task::outcome::{Outcome, TaskInfo};
 use crate::task::owner::{self, Owner};
 use crate::task::state::{self, Published, Snapshot, State};
 use crate::time::{Alarm, Deadline, schedule};
@@ -95,10 +95,12 @@ impl CellRef {
 
     /// Logs something about the task, in the span that it was submitted in.
     pub(crate) fn in_span(&self, log: impl FnOnce()) {
-        panic::contain(|| match self.extras().and_then(|extras| extras.span.as_ref()) {
-            Some(span) => span.in_scope(log),
-            None => log(),
-        });
+        panic::contain(
+            || match self.extras().and_then(|extras| extras.span.as_ref()) {
+                Some(span) => span.in_scope(log),
+                None => log(),
+            },
+        );
     }
 
     pub(super) fn name_error(&self, error: TaskError) -> TaskError {

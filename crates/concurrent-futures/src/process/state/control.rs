@@ -1,0 +1,127 @@
+//! Cancelling, stopping, and looking.
+
+use std::collections::VecDeque;
+
+use super::{Actions, PoolPhase, State};
+use crate::error::TaskError;
+use crate::process::ring::Phase;
+use crate::process::sys::Signal;
+use crate::process::task::RemoteTask;
+use crate::process::worker_state::Ending;
+use crate::task::CellRef;
+
+impl State {
+    /// Claims a task that has not begun, wherever it lies. False if it has begun.
+    pub(in crate::process) fn withdraw(&mut self, cell: &CellRef, actions: &mut Actions) -> bool {
+        let place = (0..self.workers.len())
+            .find_map(|index| Some((index, self.workers[index].find(cell)?)));
+        let Some((index, number)) = place else {
+            let is_claimed = cell.claim_queued();
+            if is_claimed {
+                self.withdrawn += 1;
+                self.sweep(actions);
+            }
+            return is_claimed;
+        };
+        match self.workers[index].take_back(number) {
+            Some(task) => {
+                actions.discarded.push(task);
+                cell.claim_queued()
+            }
+            None => {
+                cell.note_start();
+                false
+            }
+        }
+    }
+
+    /// Once most of the queue is cancelled, lets go of that part.
+    pub(super) fn sweep(&mut self, actions: &mut Actions) {
+        if self.withdrawn > 32 && self.withdrawn > self.queue.len() / 2 {
+            let (alive, gone) = std::mem::take(&mut self.queue)
+                .into_iter()
+                .partition(|task| task.cell().is_unfinished());
+            self.queue = alive;
+            let gone: VecDeque<RemoteTask> = gone;
+            actions.discarded.extend(gone);
+            self.withdrawn = 0;
+        }
+    }
+
+    /// Asks a chunk to stop before its next item.
+    pub(in crate::process) fn ask_to_stop(&mut self, cell: &CellRef, actions: &mut Actions) {
+        if let Some((index, number)) = self.place_of(cell) {
+            let memory = &self.workers[index].link.memory;
+            memory.slot(number).ask_to_stop(number);
+        } else if let Some(position) = self
+            .queue
+            .iter()
+            .position(|task| task.cell().id() == cell.id())
+            && let Some(task) = self.queue.remove(position)
+        {
+            self.give_up(task, &TaskError::cancelled(), actions);
+        }
+    }
+
+    /// Where a task is that was handed over.
+    pub(in crate::process) fn place_of(&self, cell: &CellRef) -> Option<(usize, u64)> {
+        self.workers
+            .iter()
+            .enumerate()
+            .find_map(|(index, worker)| Some((index, worker.find(cell)?)))
+    }
+
+    /// Ends the worker of a task that runs. False if the task is over, or has not begun.
+    pub(in crate::process) fn stop(
+        &mut self,
+        index: usize,
+        number: u64,
+        error: TaskError,
+        actions: &mut Actions,
+    ) -> bool {
+        let worker = &self.workers[index];
+        if !worker.link.memory.slot(number).stop(number) {
+            return false;
+        }
+        self.end(index, Ending::Task { number, error }, Signal::TERM, actions);
+        true
+    }
+
+    /// Stops all that runs, and cancels what does not.
+    pub(in crate::process) fn end_all(&mut self, signal: Signal, actions: &mut Actions) {
+        if self.is_open() {
+            self.phase = PoolPhase::ShutDown;
+        }
+        self.cancel_all(actions);
+        for index in 0..self.workers.len() {
+            self.end(index, Ending::Aborted, signal, actions);
+        }
+        actions.notify = true;
+    }
+
+    /// Cancels all that has not begun.
+    pub(in crate::process) fn cancel_all(&mut self, actions: &mut Actions) {
+        for index in 0..self.workers.len() {
+            let mut taken = self.workers[index].take_back_last(usize::MAX);
+            taken.reverse();
+            self.queue.extend(taken);
+        }
+        for task in std::mem::take(&mut self.queue) {
+            self.give_up(task, &TaskError::cancelled(), actions);
+        }
+        self.withdrawn = 0;
+    }
+
+    /// How many tasks run at this moment.
+    pub(in crate::process) fn running(&self) -> u64 {
+        self.workers
+            .iter()
+            .map(|worker| {
+                worker
+                    .tasks()
+                    .filter(|(number, _)| worker.phase(*number) != Some(Phase::Handed))
+                    .count() as u64
+            })
+            .sum()
+    }
+}

@@ -1,0 +1,269 @@
+//! Which task goes to which worker, and when.
+
+use std::sync::Arc;
+
+use super::{Actions, State};
+use crate::process::options::Options;
+use crate::process::ring::{Phase, Violation};
+use crate::process::task::RemoteTask;
+use crate::process::worker_state::{Completion, Life, Refusal, Worker};
+
+/// Work that may lie ready at a busy worker, so that it need not wait for the next hand-over.
+const AHEAD_NANOS: u64 = 1_000_000;
+const MOST_AHEAD: u64 = 100;
+/// Tasks that take longer are handed over one at a time.
+const LONG_NANOS: u64 = 5_000_000;
+
+/// What lies behind a task that has run for this long already is given to others.
+const STUCK_NANOS: u64 = 2_000_000;
+
+impl State {
+    /// Gives queued tasks to workers that have room, and asks for more workers where that is allowed.
+    pub(in crate::process) fn dispatch(
+        &mut self,
+        options: &Options,
+        now: u64,
+        actions: &mut Actions,
+    ) {
+        while let Some(front) = self.queue.front() {
+            if !front.cell().is_unfinished() {
+                self.withdrawn = self.withdrawn.saturating_sub(1);
+                actions.discarded.extend(self.queue.pop_front());
+                continue;
+            }
+            let Some(index) = self.pick(options) else {
+                break;
+            };
+            let Some(task) = self.queue.pop_front() else {
+                break;
+            };
+            if !self.hand_over(index, task, options, now, actions) {
+                break;
+            }
+        }
+        if self.queue.is_empty() {
+            self.share(options, now, actions);
+        } else {
+            self.ask_for_workers(options, actions);
+        }
+        self.retire(options, actions);
+    }
+
+    /// The worker that gets the next task, if one has room.
+    fn pick(&self, options: &Options) -> Option<usize> {
+        let has_tasks_left = |worker: &Worker| {
+            options
+                .max_tasks_per_worker
+                .is_none_or(|most| worker.given < most)
+        };
+        let idle = self
+            .workers
+            .iter()
+            .enumerate()
+            .filter(|(_, worker)| worker.is_idle() && has_tasks_left(worker))
+            // The one that was busy last: its caches are warm, and others can go.
+            .max_by_key(|(_, worker)| worker.idle_since);
+        if let Some((index, _)) = idle {
+            return Some(index);
+        }
+        // One that starts has its first task waiting when it is ready.
+        let starting = self
+            .workers
+            .iter()
+            .position(|worker| worker.life == Life::Starting && worker.unfinished() == 0);
+        if starting.is_some() {
+            return starting;
+        }
+        // Nothing lies ready at a busy worker while others could be started for it.
+        if self.workers.len() < options.max_workers && self.failed_starts == 0 {
+            return None;
+        }
+        let depth = self.depth(options);
+        self.workers
+            .iter()
+            .enumerate()
+            .filter(|(_, worker)| {
+                worker.life == Life::Ready && worker.unfinished() < depth && has_tasks_left(worker)
+            })
+            .min_by_key(|(_, worker)| worker.unfinished())
+            .map(|(index, _)| index)
+    }
+
+    /// How many tasks a worker may have at a time.
+    fn depth(&self, options: &Options) -> usize {
+        if options.max_tasks_per_worker.is_some() {
+            return 1;
+        }
+        match self.mean_nanos {
+            Some(nanos) if nanos < LONG_NANOS => {
+                let ahead = (AHEAD_NANOS / nanos.max(1)).clamp(1, MOST_AHEAD);
+                usize::try_from(ahead).unwrap_or(1) + 1
+            }
+            _ => 1,
+        }
+    }
+
+    /// False if the task is back in the queue, since there was no room after all.
+    fn hand_over(
+        &mut self,
+        index: usize,
+        task: RemoteTask,
+        options: &Options,
+        now: u64,
+        actions: &mut Actions,
+    ) -> bool {
+        let worker = &mut self.workers[index];
+        let most = options
+            .max_tasks_per_worker
+            .map_or(usize::MAX, |most| most.saturating_sub(worker.given).max(1));
+        self.has_new_limits |= task.run_timeout.is_some();
+        match worker.hand_over(task, most, now) {
+            Ok(_) => {
+                if !actions
+                    .wake
+                    .iter()
+                    .any(|link| Arc::ptr_eq(link, &worker.link))
+                {
+                    actions.wake.push(Arc::clone(&worker.link));
+                }
+                true
+            }
+            Err((task, Refusal::Full)) => {
+                self.queue.push_front(task);
+                false
+            }
+            Err((task, Refusal::Violation(violation))) => {
+                self.queue.push_front(task);
+                self.violated(index, violation, actions);
+                false
+            }
+            Err((task, Refusal::Unsendable(error))) => {
+                self.resolve(task, Completion::Error(error), None, now, actions);
+                true
+            }
+        }
+    }
+
+    /// Where a worker is idle and another has tasks that have not begun, it gets half of them.
+    fn share(&mut self, options: &Options, now: u64, actions: &mut Actions) {
+        if !self.workers.iter().any(Worker::is_idle) {
+            return;
+        }
+        let Some(busiest) = (0..self.workers.len())
+            .max_by_key(|&index| self.workers[index].unfinished())
+            .filter(|&index| self.workers[index].unfinished() > 1)
+        else {
+            return;
+        };
+        let half = self.workers[busiest].unfinished() / 2;
+        // The last come first, and are pushed to the front in this order.
+        for task in self.workers[busiest].take_back_last(half) {
+            self.queue.push_front(task);
+        }
+        while !self.queue.is_empty() {
+            let idle = (0..self.workers.len()).find(|&index| {
+                let worker = &self.workers[index];
+                index != busiest && worker.life == Life::Ready && worker.unfinished() < half.max(1)
+            });
+            let Some(task) = idle.and_then(|_| self.queue.pop_front()) else {
+                break;
+            };
+            let index = idle.unwrap_or(busiest);
+            if !self.hand_over(index, task, options, now, actions) {
+                break;
+            }
+        }
+    }
+
+    /// What lies behind a task that turns out to be long goes back to the queue.
+    pub(super) fn rescue(&mut self, now: u64) {
+        if now.saturating_sub(self.last_rescue) < STUCK_NANOS / 2 {
+            return;
+        }
+        self.last_rescue = now;
+        for index in 0..self.workers.len() {
+            let worker = &mut self.workers[index];
+            if worker.unfinished() < 2 {
+                continue;
+            }
+            let Some((number, handed)) = worker.current() else {
+                continue;
+            };
+            let begun = worker.link.memory.slot(number).begun_at().max(handed.at);
+            let is_running = worker.phase(number) == Some(Phase::Running);
+            if is_running && now.saturating_sub(begun) > STUCK_NANOS {
+                let most = worker.unfinished() - 1;
+                for task in worker.take_back_last(most) {
+                    self.queue.push_front(task);
+                }
+            }
+        }
+    }
+
+    fn ask_for_workers(&mut self, options: &Options, actions: &mut Actions) {
+        let starting = self
+            .workers
+            .iter()
+            .filter(|worker| worker.life == Life::Starting && worker.unfinished() == 0)
+            .count();
+        let wanted = self.queue.len();
+        while self.asked_starts + starting < wanted
+            && self.workers.len() + self.asked_starts < options.max_workers
+        {
+            self.asked_starts += 1;
+            actions.notify = true;
+        }
+    }
+
+    /// Lets workers go that have nothing more to do.
+    fn retire(&mut self, options: &Options, actions: &mut Actions) {
+        let is_closing = !self.is_open() && self.queue.is_empty();
+        for index in 0..self.workers.len() {
+            let worker = &self.workers[index];
+            if !worker.is_idle() {
+                continue;
+            }
+            let is_worn = options
+                .max_tasks_per_worker
+                .is_some_and(|most| worker.given >= most);
+            if is_closing || is_worn {
+                self.let_go(index, actions);
+            }
+        }
+    }
+
+    /// Tells an idle worker to leave.
+    pub(super) fn let_go(&mut self, index: usize, actions: &mut Actions) {
+        let worker = &mut self.workers[index];
+        worker.life = Life::Leaving;
+        actions.notify = true;
+        match worker.tell_to_leave() {
+            Ok(true) => actions.wake.push(Arc::clone(&worker.link)),
+            // The ring is empty, since the worker is idle.
+            Ok(false) => self.violated(index, Violation("the ring does not empty"), actions),
+            Err(violation) => self.violated(index, violation, actions),
+        }
+    }
+
+    /// Lets workers go that were idle for too long; says when to look again.
+    pub(in crate::process) fn let_idle_go(
+        &mut self,
+        limit: u64,
+        now: u64,
+        actions: &mut Actions,
+    ) -> u64 {
+        let mut next = now.saturating_add(limit);
+        for index in 0..self.workers.len() {
+            let worker = &self.workers[index];
+            if worker.is_idle() {
+                let end = worker.idle_since.saturating_add(limit);
+                if end <= now {
+                    self.let_go(index, actions);
+                } else {
+                    next = next.min(end);
+                }
+            }
+        }
+        next
+    }
+}

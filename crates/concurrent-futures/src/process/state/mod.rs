@@ -1,0 +1,158 @@
+//! The state of a pool, under its one lock: what is queued, which workers there are, what was counted.
+//!
+//! Methods change the state and say in [`Actions`] what is to be done outside of the lock: bells to
+//! ring, results to give, things to drop. No foreign code runs and no process is started here.
+
+mod control;
+mod handing_over;
+mod results;
+mod workers;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::TaskError;
+use crate::executor::WorkerId;
+use crate::process::sys::Signal;
+use crate::process::task::RemoteTask;
+use crate::process::worker_state::{Completion, Link, Worker};
+use crate::task::{Outcome, Promise};
+use crate::time::Timer;
+
+pub(in crate::process) struct State {
+    pub(in crate::process) phase: PoolPhase,
+    pub(in crate::process) queue: VecDeque<RemoteTask>,
+    pub(in crate::process) workers: Vec<Worker>,
+    /// Places that are free because their worker is gone, or that wait for one.
+    places: Places,
+    /// Starts that were asked for, and have not led to a worker or a failure.
+    pub(in crate::process) asked_starts: usize,
+    /// Failed starts in a row.
+    failed_starts: u32,
+    /// No start is tried before.
+    pub(in crate::process) no_start_before: u64,
+    /// Workers that are to be ended, for the supervisor.
+    pub(in crate::process) to_end: Vec<(u64, Signal)>,
+    /// Changes when workers come or go, for the collector.
+    pub(in crate::process) links_version: u64,
+    pub(in crate::process) counts: Counts,
+    /// A moving average of how long tasks run.
+    mean_nanos: Option<u64>,
+    last_rescue: u64,
+    /// Tasks in the queue that were cancelled there.
+    withdrawn: usize,
+    /// Who waits for the end, and whether with a deadline.
+    pub(in crate::process) closers: Vec<(Promise<()>, bool)>,
+    /// Deadlines of shutdowns that are waited for.
+    pub(in crate::process) deadlines: Vec<Timer>,
+    /// The deadline of a shutdown that has passed.
+    pub(in crate::process) overdue: Option<Duration>,
+    /// Tasks with a time limit were handed over whose clock was not started.
+    pub(in crate::process) has_new_limits: bool,
+    /// The supervisor was started.
+    pub(in crate::process) has_supervisor: bool,
+    pub(in crate::process) restarts: u64,
+}
+
+#[derive(Clone)]
+pub(in crate::process) enum PoolPhase {
+    Open,
+    ShutDown,
+    Broken(TaskError),
+}
+
+#[derive(Debug, Default, Clone)]
+pub(in crate::process) struct Counts {
+    pub(in crate::process) submitted: u64,
+    pub(in crate::process) rejected: u64,
+    pub(in crate::process) finished: [u64; Outcome::COUNT],
+}
+
+/// What is to be done when the lock is released.
+#[derive(Default)]
+pub(in crate::process) struct Actions {
+    /// Workers that have something to read.
+    pub(in crate::process) wake: Vec<Arc<Link>>,
+    pub(in crate::process) resolved: Vec<Resolved>,
+    /// The supervisor has something to do.
+    pub(in crate::process) notify: bool,
+    /// To be dropped.
+    pub(in crate::process) discarded: Vec<RemoteTask>,
+}
+
+/// A task that is over.
+pub(in crate::process) struct Resolved {
+    pub(in crate::process) task: RemoteTask,
+    pub(in crate::process) completion: Completion,
+    /// Where and how long it ran, if it did to its end.
+    pub(in crate::process) run: Option<(WorkerId, u64)>,
+    /// When it began, or was handed over.
+    pub(in crate::process) begun: u64,
+}
+
+/// The numbers of workers: the lowest that is free.
+#[derive(Default)]
+struct Places {
+    free: BTreeSet<usize>,
+    made: usize,
+    /// How many processes were started at each.
+    started: Vec<u64>,
+}
+
+impl Places {
+    fn take(&mut self) -> WorkerId {
+        let index = self.free.pop_first().unwrap_or_else(|| {
+            self.made += 1;
+            self.started.push(0);
+            self.made - 1
+        });
+        self.started[index] += 1;
+        WorkerId(index)
+    }
+}
+
+impl State {
+    pub(in crate::process) fn new() -> Self {
+        Self {
+            phase: PoolPhase::Open,
+            queue: VecDeque::new(),
+            workers: Vec::new(),
+            places: Places::default(),
+            asked_starts: 0,
+            failed_starts: 0,
+            no_start_before: 0,
+            to_end: Vec::new(),
+            links_version: 0,
+            counts: Counts::default(),
+            mean_nanos: None,
+            last_rescue: 0,
+            withdrawn: 0,
+            closers: Vec::new(),
+            deadlines: Vec::new(),
+            overdue: None,
+            has_new_limits: false,
+            has_supervisor: false,
+            restarts: 0,
+        }
+    }
+
+    pub(in crate::process) fn is_open(&self) -> bool {
+        matches!(self.phase, PoolPhase::Open)
+    }
+
+    /// Nothing is left to do, and nothing will come.
+    pub(in crate::process) fn is_over(&self) -> bool {
+        !self.is_open()
+            && self.queue.is_empty()
+            && self.workers.is_empty()
+            && self.asked_starts == 0
+    }
+
+    pub(in crate::process) fn restarts_of(&self, place: WorkerId) -> u64 {
+        self.places
+            .started
+            .get(place.index())
+            .map_or(0, |started| started.saturating_sub(1))
+    }
+}

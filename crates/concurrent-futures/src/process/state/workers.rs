@@ -1,0 +1,262 @@
+//! Workers that come and go.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{Actions, PoolPhase, State};
+use crate::error::{Loss, Ran, Rejection, TaskError, WorkerExit};
+use crate::process::options::Options;
+use crate::process::ring::{Phase, Violation};
+use crate::process::sys::Signal;
+use crate::process::task::RemoteTask;
+use crate::process::worker_state::{Completion, Ending, Handed, Life, Link, Worker};
+
+/// How many times in a row a worker may die before it is ready, while there is no other, before the
+/// tasks that wait for it fail.
+const MOST_FAILED_STARTS: u32 = 3;
+
+impl State {
+    /// A process was started.
+    pub(in crate::process) fn launched(
+        &mut self,
+        link: Arc<Link>,
+        options: &Options,
+        now: u64,
+        actions: &mut Actions,
+    ) {
+        self.asked_starts -= 1;
+        self.links_version += 1;
+        let place = self.places.take();
+        let mut worker = Worker::new(link, place, now);
+        if let Some((call, argument)) = &options.initializer
+            && worker.initialize(*call, argument).is_ok()
+        {
+            actions.wake.push(Arc::clone(&worker.link));
+        }
+        self.workers.push(worker);
+        if self.is_open() || !self.queue.is_empty() {
+            self.dispatch(options, now, actions);
+        }
+    }
+
+    /// A worker could not be started, or died before it was ready.
+    pub(in crate::process) fn start_failed(
+        &mut self,
+        why: TaskError,
+        now: u64,
+        actions: &mut Actions,
+    ) {
+        self.failed_starts += 1;
+        let has_others = self
+            .workers
+            .iter()
+            .any(|worker| matches!(worker.life, Life::Ready));
+        if !has_others && self.failed_starts >= MOST_FAILED_STARTS {
+            self.failed_starts = 0;
+            let why = TaskError::rejected(Rejection::Broken).caused_by(why);
+            self.reject_queue(&why, actions);
+            return;
+        }
+        let pause = 10_000_000_u64 << self.failed_starts.min(9);
+        self.no_start_before = now + pause;
+        actions.notify = true;
+    }
+
+    /// Takes nothing any more, and rejects what is queued.
+    pub(in crate::process) fn break_down(&mut self, why: &TaskError, actions: &mut Actions) {
+        if self.is_open() {
+            self.phase = PoolPhase::Broken(why.clone());
+        }
+        self.reject_queue(why, actions);
+        for worker in &mut self.workers {
+            let mut handed = worker.take_back_last(usize::MAX);
+            handed.reverse();
+            self.queue.extend(handed);
+        }
+        self.reject_queue(why, actions);
+        actions.notify = true;
+    }
+
+    /// A worker was not ready in time: nor will another be.
+    pub(in crate::process) fn start_timed_out(
+        &mut self,
+        launch: u64,
+        why: TaskError,
+        actions: &mut Actions,
+    ) {
+        let Some(index) = self.index_of(launch) else {
+            return;
+        };
+        if self.workers[index].life != Life::Starting {
+            return;
+        }
+        self.end(index, Ending::Aborted, Signal::KILL, actions);
+        let why = TaskError::rejected(Rejection::Broken).caused_by(why);
+        self.break_down(&why, actions);
+    }
+
+    pub(in crate::process) fn reject_queue(&mut self, why: &TaskError, actions: &mut Actions) {
+        self.withdrawn = 0;
+        for task in std::mem::take(&mut self.queue) {
+            self.give_up(task, why, actions);
+        }
+    }
+
+    /// Ends a task that no worker has. What a chunk has got so far it keeps.
+    pub(super) fn give_up(&mut self, mut task: RemoteTask, why: &TaskError, actions: &mut Actions) {
+        if !task.cell().is_unfinished() {
+            actions.discarded.push(task);
+            return;
+        }
+        let completion = match &mut task.chunk {
+            Some(chunk) if chunk.done > 0 => {
+                for _ in 0..chunk.left() {
+                    chunk.push_error(why);
+                }
+                Completion::Chunk
+            }
+            _ => Completion::Error(why.clone()),
+        };
+        self.resolve(task, completion, None, 0, actions);
+    }
+
+    /// A worker process is gone, and all that it had said was taken in.
+    pub(in crate::process) fn lost(
+        &mut self,
+        launch: u64,
+        exit: WorkerExit,
+        options: &Options,
+        now: u64,
+        actions: &mut Actions,
+    ) {
+        let Some(index) = self.index_of(launch) else {
+            return;
+        };
+        let mut worker = self.workers.swap_remove(index);
+        self.links_version += 1;
+        self.places.free.insert(worker.place.index());
+        actions.notify = true;
+        let was_starting = worker.life == Life::Starting;
+        let was_expected = worker.life == Life::Leaving && worker.unfinished() == 0;
+        if !was_expected {
+            self.restarts += 1;
+        }
+        let loss = Loss {
+            pid: worker.link.pid,
+            exit,
+            note: note_of(&worker),
+        };
+        let mut is_first = true;
+        let mut again = Vec::new();
+        for (number, handed) in worker.take_all() {
+            // The worker begins them in order: only the first can have begun. What it says of others
+            // is not believed.
+            let has_begun = is_first && worker.phase(number) != Some(Phase::Handed);
+            is_first = false;
+            if has_begun {
+                let error = match &worker.ending {
+                    Some(Ending::Task {
+                        number: stopped,
+                        error,
+                    }) if *stopped == number => error.clone(),
+                    Some(Ending::Aborted) => TaskError::aborted(),
+                    _ => TaskError::worker_lost(loss.clone()),
+                };
+                let begun = worker.link.memory.slot(number).items_begun();
+                again.extend(self.lost_task(handed, begun, error, actions));
+            } else {
+                again.push(handed.task);
+            }
+        }
+        for task in again.into_iter().rev() {
+            self.queue.push_front(task);
+        }
+        if was_starting && worker.ending.is_none() {
+            self.start_failed(TaskError::worker_lost(loss), now, actions);
+        }
+        self.dispatch(options, now, actions);
+    }
+
+    /// Ends a task that was lost with its worker. A chunk comes back, if items are left of it.
+    fn lost_task(
+        &mut self,
+        handed: Handed,
+        begun: u64,
+        error: TaskError,
+        actions: &mut Actions,
+    ) -> Option<RemoteTask> {
+        let Handed { mut task, at, .. } = handed;
+        let Some(chunk) = &mut task.chunk else {
+            self.resolve(task, Completion::Error(error), None, at, actions);
+            return None;
+        };
+        // Items with a result keep it. One that has begun and has none is lost; the others never began.
+        let with_result = chunk.results_of_this_hand_over() as u64;
+        if begun > with_result && chunk.left() > 0 {
+            chunk.push_error(&error);
+        }
+        if chunk.left() == 0 {
+            self.resolve(task, Completion::Chunk, None, at, actions);
+            return None;
+        }
+        if task.skip_done().is_err() {
+            let error = TaskError::abandoned(Ran::Maybe);
+            self.resolve(task, Completion::Error(error), None, at, actions);
+            return None;
+        }
+        // It cannot be cancelled as a whole any more.
+        task.cell().note_start();
+        Some(task)
+    }
+
+    pub(in crate::process) fn index_of(&self, launch: u64) -> Option<usize> {
+        self.workers
+            .iter()
+            .position(|worker| worker.link.launch == launch)
+    }
+
+    /// A worker breaks the rules: it is ended, and what it runs is lost.
+    pub(in crate::process) fn violated(
+        &mut self,
+        index: usize,
+        violation: Violation,
+        actions: &mut Actions,
+    ) {
+        self.end(index, Ending::Violation(violation), Signal::KILL, actions);
+    }
+
+    /// Ends a worker, unless that was begun before.
+    pub(in crate::process) fn end(
+        &mut self,
+        index: usize,
+        why: Ending,
+        signal: Signal,
+        actions: &mut Actions,
+    ) {
+        let worker = &mut self.workers[index];
+        if worker.ending.is_none() {
+            worker.ending = Some(why);
+            worker.life = Life::Ending;
+        }
+        self.to_end.push((worker.link.launch, signal));
+        actions.notify = true;
+    }
+}
+
+/// What a worker has left behind to explain its end.
+fn note_of(worker: &Worker) -> Option<String> {
+    if let Some(Ending::Violation(violation)) = &worker.ending {
+        return Some(format!("it was ended, because {violation}"));
+    }
+    let memory = &worker.link.memory;
+    if memory.overflown.0.load(Ordering::Relaxed) != 0 {
+        return Some("stack overflow".to_owned());
+    }
+    if worker.link.has_hung_up.load(Ordering::Relaxed) {
+        return Some(
+            "it had closed its channel: the task closed its descriptors, or became another program"
+                .to_owned(),
+        );
+    }
+    memory.note.read()
+}

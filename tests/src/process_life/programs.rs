@@ -1,0 +1,71 @@
+//! Helper programs: starting them, and building those that differ from this program in how they are built.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output, Stdio};
+use std::sync::OnceLock;
+
+/// A helper program, with its first argument; its input is empty, and what it says can be read.
+pub(super) fn program(path: impl AsRef<Path>, mode: &str) -> Command {
+    let mut command = Command::new(path.as_ref());
+    command
+        .arg(mode)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+pub(super) const START: &str = env!("CARGO_BIN_EXE_process-start");
+pub(super) const PARENT: &str = env!("CARGO_BIN_EXE_process-parent");
+pub(super) const HARDSHIP: &str = env!("CARGO_BIN_EXE_process-hardship");
+
+/// What a program says that ends well.
+pub(super) fn said(command: &mut Command) -> String {
+    let output = command.output().expect("it can be started");
+    said_with(&output, |status| status.success())
+}
+
+/// What a program said, if it ended as it should.
+pub(super) fn said_with(output: &Output, is_right: impl FnOnce(ExitStatus) -> bool) -> String {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(is_right(output.status), "{}: {text}{errors}", output.status);
+    text
+}
+
+/// A program without life before `main`, in which a panic aborts. The features and the profile of this
+/// program are others, so that it has a build of its own.
+pub(super) fn without_constructor() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let target = build(&[
+            "--bin=without-constructor",
+            "--no-default-features",
+            "--config=profile.dev.panic='abort'",
+        ]);
+        target.join("without-constructor")
+    })
+}
+
+/// The dynamic library. It is built with the features of this program, but by itself, since a test
+/// program cannot depend on one.
+pub(super) fn plugin() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| build(&["--example=plugin"]).join("examples/libplugin.so"))
+}
+
+/// Builds from the same lock file, in a folder of its own; gives where the programs are.
+fn build(arguments: &[&str]) -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("variants");
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "--offline", "--package=conformance", "--profile=dev"])
+        .args(arguments)
+        .arg("--target-dir")
+        .arg(&target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::null())
+        .output()
+        .expect("cargo can be started");
+    said_with(&output, |status| status.success());
+    target.join("debug")
+}
