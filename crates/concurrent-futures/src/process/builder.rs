@@ -61,7 +61,11 @@ pub struct ProcessPoolBuilder {
 }
 
 /// An initializer whose function is made anew in the worker.
-struct Initializer<F, A, Marker>(PhantomData<fn() -> (F, A, Marker)>);
+struct Initializer<F, A, Marker> {
+    function: PhantomData<fn() -> F>,
+    argument: PhantomData<fn(A)>,
+    marker: PhantomData<fn() -> Marker>,
+}
 
 impl<F, A, Marker> Initialize for Initializer<F, A, Marker>
 where

@@ -107,11 +107,6 @@ impl RemoteTask {
         self.promise.cell()
     }
 
-    /// How many tasks it counts as.
-    pub(super) fn weight(&self) -> usize {
-        self.chunk.as_ref().map_or(1, |chunk| chunk.left())
-    }
-
     /// Decides what the next hand-over takes: of a chunk, up to `most` items of up to `most_bytes`
     /// together, and at least one.
     ///

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::frame::{TaskHeader, reply, task};
+use super::options::Options;
 use super::ring::{Memory, Phase, SLOTS, TASK_BYTES, Violation, Writer};
 use super::sys::{Channel, Sealed, Segment, futex};
 use super::task::{Arguments, RemoteTask};
@@ -77,6 +78,8 @@ pub(super) struct Worker {
     pub(super) finished: u64,
     /// Tasks and items that were handed over to it, but for those that were taken back.
     pub(super) given: usize,
+    /// What it runs takes long, so that nothing is laid ready behind it.
+    pub(super) is_stuck: bool,
     writer: Writer,
     entries: VecDeque<Entry>,
     /// The number of the first entry.
@@ -153,6 +156,7 @@ impl Worker {
             idle_since: now,
             finished: 0,
             given: 0,
+            is_stuck: false,
             writer: Writer::default(),
             entries: VecDeque::new(),
             first: 0,
@@ -167,6 +171,13 @@ impl Worker {
 
     pub(super) fn is_idle(&self) -> bool {
         self.life == Life::Ready && self.unfinished == 0
+    }
+
+    /// It may get one more task.
+    pub(super) fn has_tasks_left(&self, options: &Options) -> bool {
+        options
+            .max_tasks_per_worker
+            .is_none_or(|most| self.given < most)
     }
 
     fn next_number(&self) -> u64 {
@@ -441,6 +452,7 @@ impl Worker {
             self.finished += reply.items as u64;
             return Ok(Applied::Item);
         }
+        self.is_stuck = false;
         if reply.number != number {
             return Err(Violation("a result came out of order"));
         }

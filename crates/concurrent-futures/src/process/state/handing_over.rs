@@ -51,16 +51,11 @@ impl State {
 
     /// The worker that gets the next task, if one has room.
     fn pick(&self, options: &Options) -> Option<usize> {
-        let has_tasks_left = |worker: &Worker| {
-            options
-                .max_tasks_per_worker
-                .is_none_or(|most| worker.given < most)
-        };
         let idle = self
             .workers
             .iter()
             .enumerate()
-            .filter(|(_, worker)| worker.is_idle() && has_tasks_left(worker))
+            .filter(|(_, worker)| worker.is_idle() && worker.has_tasks_left(options))
             // The one that was busy last: its caches are warm, and others can go.
             .max_by_key(|(_, worker)| worker.idle_since);
         if let Some((index, _)) = idle {
@@ -83,7 +78,10 @@ impl State {
             .iter()
             .enumerate()
             .filter(|(_, worker)| {
-                worker.life == Life::Ready && worker.unfinished() < depth && has_tasks_left(worker)
+                worker.life == Life::Ready
+                    && !worker.is_stuck
+                    && worker.unfinished() < depth
+                    && worker.has_tasks_left(options)
             })
             .min_by_key(|(_, worker)| worker.unfinished())
             .map(|(index, _)| index)
@@ -144,31 +142,42 @@ impl State {
         }
     }
 
-    /// Where a worker is idle and another has tasks that have not begun, it gets half of them.
+    /// Where a worker is idle and another has tasks that have not begun, it gets half of them; and all
+    /// that wait for a worker which is not ready yet.
     fn share(&mut self, options: &Options, now: u64, actions: &mut Actions) {
         if !self.workers.iter().any(Worker::is_idle) {
             return;
         }
+        let spare = |worker: &Worker| match worker.life {
+            Life::Starting => worker.unfinished(),
+            Life::Ready => worker.unfinished() / 2,
+            Life::Leaving | Life::Ending => 0,
+        };
         let Some(busiest) = (0..self.workers.len())
-            .max_by_key(|&index| self.workers[index].unfinished())
-            .filter(|&index| self.workers[index].unfinished() > 1)
+            .max_by_key(|&index| spare(&self.workers[index]))
+            .filter(|&index| spare(&self.workers[index]) > 0)
         else {
             return;
         };
-        let half = self.workers[busiest].unfinished() / 2;
+        let most = spare(&self.workers[busiest]);
         // The last come first, and are pushed to the front in this order.
-        for task in self.workers[busiest].take_back_last(half) {
+        for task in self.workers[busiest].take_back_last(most) {
             self.queue.push_front(task);
         }
-        while !self.queue.is_empty() {
-            let idle = (0..self.workers.len()).find(|&index| {
-                let worker = &self.workers[index];
-                index != busiest && worker.life == Life::Ready && worker.unfinished() < half.max(1)
-            });
-            let Some(task) = idle.and_then(|_| self.queue.pop_front()) else {
+        while let Some(task) = self.queue.pop_front() {
+            let other = (0..self.workers.len())
+                .filter(|&index| {
+                    let worker = &self.workers[index];
+                    index != busiest
+                        && worker.life == Life::Ready
+                        && worker.unfinished() < most
+                        && worker.has_tasks_left(options)
+                })
+                .min_by_key(|&index| self.workers[index].unfinished());
+            let Some(index) = other else {
+                self.queue.push_front(task);
                 break;
             };
-            let index = idle.unwrap_or(busiest);
             if !self.hand_over(index, task, options, now, actions) {
                 break;
             }
@@ -192,6 +201,7 @@ impl State {
             let begun = worker.link.memory.slot(number).begun_at().max(handed.at);
             let is_running = worker.phase(number) == Some(Phase::Running);
             if is_running && now.saturating_sub(begun) > STUCK_NANOS {
+                worker.is_stuck = true;
                 let most = worker.unfinished() - 1;
                 for task in worker.take_back_last(most) {
                     self.queue.push_front(task);

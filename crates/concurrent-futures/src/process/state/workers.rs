@@ -15,6 +15,9 @@ use crate::process::worker_state::{Completion, Ending, Handed, Life, Link, Worke
 /// tasks that wait for it fail.
 const MOST_FAILED_STARTS: u32 = 3;
 
+/// How long the next start waits after a failed one, in nanoseconds; it doubles with each.
+const FIRST_PAUSE: u64 = 5_000_000;
+
 impl State {
     /// A process was started.
     pub(in crate::process) fn launched(
@@ -24,7 +27,7 @@ impl State {
         now: u64,
         actions: &mut Actions,
     ) {
-        self.asked_starts -= 1;
+        self.asked_starts = self.asked_starts.saturating_sub(1);
         self.links_version += 1;
         let place = self.places.take();
         let mut worker = Worker::new(link, place, now);
@@ -57,8 +60,8 @@ impl State {
             self.reject_queue(&why, actions);
             return;
         }
-        let pause = 10_000_000_u64 << self.failed_starts.min(9);
-        self.no_start_before = now + pause;
+        let pause = FIRST_PAUSE << self.failed_starts.min(9);
+        self.no_start_before = now.saturating_add(pause);
         actions.notify = true;
     }
 
