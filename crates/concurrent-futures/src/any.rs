@@ -2,7 +2,6 @@
 
 use crate::error::TaskError;
 use crate::executor::{Chunk, Executor, InlineExecutor, Job, Portable, Shutdown, TaskOptions};
-#[cfg(not(concurrent_futures_loom))]
 use crate::process::ProcessPoolExecutor;
 use crate::task::TaskFuture;
 use crate::thread::ThreadPoolExecutor;
@@ -28,7 +27,6 @@ pub enum AnyExecutor {
     /// On threads.
     Threads(ThreadPoolExecutor),
     /// In worker processes.
-    #[cfg(not(concurrent_futures_loom))]
     Processes(ProcessPoolExecutor),
     /// Where they are submitted.
     Inline(InlineExecutor),
@@ -39,7 +37,6 @@ macro_rules! delegate {
     ($self:ident, $executor:ident => $call:expr) => {
         match $self {
             Self::Threads($executor) => $call,
-            #[cfg(not(concurrent_futures_loom))]
             Self::Processes($executor) => $call,
             Self::Inline($executor) => $call,
         }
@@ -88,7 +85,6 @@ impl From<ThreadPoolExecutor> for AnyExecutor {
     }
 }
 
-#[cfg(not(concurrent_futures_loom))]
 impl From<ProcessPoolExecutor> for AnyExecutor {
     fn from(executor: ProcessPoolExecutor) -> Self {
         Self::Processes(executor)

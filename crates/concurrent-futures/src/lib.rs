@@ -52,6 +52,15 @@
 //! `block_in_place` and on plain threads it blocks. What is not noticed is `block_on` of an
 //! `unconstrained` future on a multi-threaded runtime.
 
+#![cfg_attr(
+    any(concurrent_futures_loom, not(target_os = "linux")),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "some of it is for worker processes only"
+    )
+)]
+
 mod any;
 mod as_completed;
 pub mod codec;
@@ -79,7 +88,9 @@ pub use executor::{
 };
 pub use id::TaskId;
 pub use map::{Map, Mapping};
-#[cfg(not(concurrent_futures_loom))]
+#[cfg(all(any(test, fuzzing), not(concurrent_futures_loom)))]
+#[doc(hidden)]
+pub use process::fuzzing;
 pub use process::{ProcessPoolBuilder, ProcessPoolExecutor, WorkerState, WorkerStats, worker};
 pub use task::{
     AbortOutcome, Outcome, Promise, SharedTaskFuture, TaskFuture, TaskHandle, TaskInfo, Waitable,

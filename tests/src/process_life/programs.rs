@@ -47,18 +47,19 @@ pub(super) fn without_constructor() -> &'static Path {
     })
 }
 
-/// The dynamic library. It is built with the features of this program, but by itself, since a test
-/// program cannot depend on one.
-pub(super) fn plugin() -> &'static Path {
-    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| build(&["--example=plugin"]).join("examples/libplugin.so"))
+/// The dynamic library, which cargo puts beside this program.
+pub(super) fn plugin() -> PathBuf {
+    let program = std::env::current_exe().expect("it is a file");
+    let library = program.with_file_name("libplugin.so");
+    assert!(library.exists(), "{} was not built", library.display());
+    library
 }
 
 /// Builds from the same lock file, in a folder of its own; gives where the programs are.
 fn build(arguments: &[&str]) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("variants");
     let output = Command::new(env!("CARGO"))
-        .args(["build", "--offline", "--package=conformance", "--profile=dev"])
+        .args(["build", "--offline", "--package=conformance"])
         .args(arguments)
         .arg("--target-dir")
         .arg(&target)

@@ -40,7 +40,7 @@ fn with_parent((mark, parent): &(String, u32), other: u32) -> String {
 tests! {
     fn code_in_a_dynamic_library_gets_an_error_with_both_files_and_starts_nothing() {
         let library = plugin();
-        let text = said(program(START, "library").arg(library));
+        let text = said(program(START, "library").arg(&library));
         let lines: Vec<_> = text.lines().collect();
         assert_eq!((lines.len(), lines[0]), (2, "main"), "{text}");
         let library = library.file_name().unwrap().to_str().unwrap();

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::call::{Initialize, InitializerCall, encode};
-use super::options::Options;
+use super::parent::Options;
 use super::pool::ProcessPoolExecutor;
 use super::record::{Name, conjure, name_of};
-use super::shared::Shared;
+use super::parent::Shared;
 use super::{sys, worker};
 use crate::cpus;
 use crate::error::{BoxError, Direction, TaskError};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::builder::ProcessPoolBuilder;
 use super::call::{JobCall, PointerCall, decode_chunk, decode_result, encode};
 use super::record::name_of;
-use super::shared::{Shared, encoded};
+use super::parent::{Shared, encoded};
 use super::stats::WorkerStats;
 use super::sys::Signal;
 use crate::error::Direction;

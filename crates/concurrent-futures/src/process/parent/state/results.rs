@@ -3,9 +3,9 @@
 use super::{Actions, Resolved, State};
 use crate::error::{Rejection, TaskError};
 use crate::executor::WorkerId;
-use crate::process::options::Options;
-use crate::process::task::RemoteTask;
-use crate::process::worker_state::{Applied, Completion, Ending, Life, Reply};
+use crate::process::parent::options::Options;
+use crate::process::parent::task::RemoteTask;
+use crate::process::parent::worker_state::{Applied, Completion, Ending, Life, Reply};
 use crate::task::Outcome;
 
 impl State {

@@ -6,8 +6,8 @@ use super::{Actions, PoolPhase, State};
 use crate::error::TaskError;
 use crate::process::ring::Phase;
 use crate::process::sys::Signal;
-use crate::process::task::RemoteTask;
-use crate::process::worker_state::Ending;
+use crate::process::parent::task::RemoteTask;
+use crate::process::parent::worker_state::Ending;
 use crate::task::CellRef;
 
 impl State {

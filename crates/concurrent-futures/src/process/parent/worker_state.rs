@@ -7,10 +7,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::frame::{TaskHeader, reply, task};
+use crate::process::frame::{TaskHeader, reply, task};
 use super::options::Options;
-use super::ring::{Memory, Phase, SLOTS, TASK_BYTES, Violation, Writer};
-use super::sys::{Channel, Sealed, Segment, futex};
+use crate::process::ring::{Memory, Phase, SLOTS, TASK_BYTES, Violation, Writer};
+use crate::process::sys::{Channel, Sealed, Segment, futex};
 use super::task::{Arguments, RemoteTask};
 use crate::error::{Direction, TaskError};
 use crate::executor::WorkerId;
@@ -18,19 +18,19 @@ use crate::task::{CellRef, Payload};
 use crate::time::Timer;
 
 /// What the threads of a pool share of a worker, without a lock.
-pub(super) struct Link {
+pub(in crate::process) struct Link {
     /// Unique in the pool: a place is used by one process after the other.
-    pub(super) launch: u64,
-    pub(super) pid: u32,
-    pub(super) memory: Segment<Memory>,
-    pub(super) channel: Channel,
+    pub(in crate::process) launch: u64,
+    pub(in crate::process) pid: u32,
+    pub(in crate::process) memory: Segment<Memory>,
+    pub(in crate::process) channel: Channel,
     /// It has closed its end of the channel while it lived.
-    pub(super) has_hung_up: AtomicBool,
+    pub(in crate::process) has_hung_up: AtomicBool,
 }
 
 impl Link {
     /// Wakes the worker if it sleeps.
-    pub(super) fn wake(&self) {
+    pub(in crate::process) fn wake(&self) {
         let bell = &self.memory.tasks_bell.0;
         if bell.ring() {
             futex::wake(bell.word().0);
@@ -38,7 +38,7 @@ impl Link {
     }
 
     /// Wakes the worker if it waits for room in the ring of results.
-    pub(super) fn say_room(&self) {
+    pub(in crate::process) fn say_room(&self) {
         let bell = &self.memory.room_bell.0;
         if bell.ring() {
             futex::wake(bell.word().0);
@@ -47,7 +47,7 @@ impl Link {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
+pub(in crate::process) enum Life {
     /// It was started, and has not said that it is ready.
     Starting,
     Ready,
@@ -58,7 +58,7 @@ pub(super) enum Life {
 }
 
 /// Why a worker is being ended.
-pub(super) enum Ending {
+pub(in crate::process) enum Ending {
     /// For the sake of one task, which gets this error.
     Task { number: u64, error: TaskError },
     /// All that it runs is to be stopped.
@@ -67,19 +67,19 @@ pub(super) enum Ending {
     Violation(Violation),
 }
 
-pub(super) struct Worker {
-    pub(super) link: Arc<Link>,
-    pub(super) place: WorkerId,
-    pub(super) life: Life,
-    pub(super) ending: Option<Ending>,
+pub(in crate::process) struct Worker {
+    pub(in crate::process) link: Arc<Link>,
+    pub(in crate::process) place: WorkerId,
+    pub(in crate::process) life: Life,
+    pub(in crate::process) ending: Option<Ending>,
     /// When it became idle, on the monotonic clock.
-    pub(super) idle_since: u64,
+    pub(in crate::process) idle_since: u64,
     /// Tasks and items that it has finished.
-    pub(super) finished: u64,
+    pub(in crate::process) finished: u64,
     /// Tasks and items that were handed over to it, but for those that were taken back.
-    pub(super) given: usize,
+    pub(in crate::process) given: usize,
     /// What it runs takes long, so that nothing is laid ready behind it.
-    pub(super) is_stuck: bool,
+    pub(in crate::process) is_stuck: bool,
     writer: Writer,
     entries: VecDeque<Entry>,
     /// The number of the first entry.
@@ -94,15 +94,15 @@ enum Entry {
     Gone,
 }
 
-pub(super) struct Handed {
-    pub(super) task: RemoteTask,
-    pub(super) at: u64,
+pub(in crate::process) struct Handed {
+    pub(in crate::process) task: RemoteTask,
+    pub(in crate::process) at: u64,
     /// What ends it when its time is over.
-    pub(super) timer: Option<Timer>,
+    pub(in crate::process) timer: Option<Timer>,
 }
 
 /// Why a task was not handed over.
-pub(super) enum Refusal {
+pub(in crate::process) enum Refusal {
     /// There is no room now.
     Full,
     /// The worker breaks the rules.
@@ -118,7 +118,7 @@ impl From<Violation> for Refusal {
 }
 
 /// What a frame from the worker has brought about.
-pub(super) enum Applied {
+pub(in crate::process) enum Applied {
     Ready,
     NotReady(TaskError),
     /// An item of a chunk; more come.
@@ -129,25 +129,25 @@ pub(super) enum Applied {
 }
 
 /// How a task ended.
-pub(super) enum Completion {
+pub(in crate::process) enum Completion {
     Value(Payload),
     Error(TaskError),
     Chunk,
 }
 
 /// A frame from the worker, copied and decoded as far as that needs no lock.
-pub(super) struct Reply {
-    pub(super) kind: u32,
-    pub(super) number: u64,
-    pub(super) nanos: u64,
-    pub(super) bytes: Payload,
-    pub(super) error: Option<TaskError>,
+pub(in crate::process) struct Reply {
+    pub(in crate::process) kind: u32,
+    pub(in crate::process) number: u64,
+    pub(in crate::process) nanos: u64,
+    pub(in crate::process) bytes: Payload,
+    pub(in crate::process) error: Option<TaskError>,
     /// How many results of items the bytes are.
-    pub(super) items: usize,
+    pub(in crate::process) items: usize,
 }
 
 impl Worker {
-    pub(super) fn new(link: Arc<Link>, place: WorkerId, now: u64) -> Self {
+    pub(in crate::process) fn new(link: Arc<Link>, place: WorkerId, now: u64) -> Self {
         Self {
             link,
             place,
@@ -165,16 +165,16 @@ impl Worker {
     }
 
     /// How many tasks were handed over that have no result.
-    pub(super) fn unfinished(&self) -> usize {
+    pub(in crate::process) fn unfinished(&self) -> usize {
         self.unfinished
     }
 
-    pub(super) fn is_idle(&self) -> bool {
+    pub(in crate::process) fn is_idle(&self) -> bool {
         self.life == Life::Ready && self.unfinished == 0
     }
 
     /// It may get one more task.
-    pub(super) fn has_tasks_left(&self, options: &Options) -> bool {
+    pub(in crate::process) fn has_tasks_left(&self, options: &Options) -> bool {
         options
             .max_tasks_per_worker
             .is_none_or(|most| self.given < most)
@@ -185,9 +185,9 @@ impl Worker {
     }
 
     /// Writes the call of the initializer, which runs before all tasks.
-    pub(super) fn initialize(
+    pub(in crate::process) fn initialize(
         &mut self,
-        call: super::record::Name,
+        call: crate::process::record::Name,
         argument: &[u8],
     ) -> Result<(), Refusal> {
         let header = TaskHeader {
@@ -202,7 +202,7 @@ impl Worker {
     }
 
     /// Hands a task over, with up to `most` items of a chunk.
-    pub(super) fn hand_over(
+    pub(in crate::process) fn hand_over(
         &mut self,
         mut task: RemoteTask,
         most: usize,
@@ -304,17 +304,17 @@ impl Worker {
     }
 
     /// Tells the worker to leave, once it has nothing more to do. False if there is no room.
-    pub(super) fn tell_to_leave(&mut self) -> Result<bool, Violation> {
+    pub(in crate::process) fn tell_to_leave(&mut self) -> Result<bool, Violation> {
         self.writer.write(&self.link.memory.tasks, task::LEAVE, &[])
     }
 
     /// The number of the first task without a result, and the task.
-    pub(super) fn current(&self) -> Option<(u64, &Handed)> {
+    pub(in crate::process) fn current(&self) -> Option<(u64, &Handed)> {
         self.tasks().next()
     }
 
     /// The tasks without a result, in their order, with their numbers.
-    pub(super) fn tasks(&self) -> impl Iterator<Item = (u64, &Handed)> {
+    pub(in crate::process) fn tasks(&self) -> impl Iterator<Item = (u64, &Handed)> {
         (self.first..)
             .zip(&self.entries)
             .filter_map(|(number, entry)| match entry {
@@ -323,7 +323,7 @@ impl Worker {
             })
     }
 
-    pub(super) fn tasks_mut(&mut self) -> impl Iterator<Item = (u64, &mut Handed)> {
+    pub(in crate::process) fn tasks_mut(&mut self) -> impl Iterator<Item = (u64, &mut Handed)> {
         (self.first..)
             .zip(&mut self.entries)
             .filter_map(|(number, entry)| match entry {
@@ -333,7 +333,7 @@ impl Worker {
     }
 
     /// It is being ended for the sake of this task.
-    pub(super) fn is_ending_for(&self, wanted: u64) -> bool {
+    pub(in crate::process) fn is_ending_for(&self, wanted: u64) -> bool {
         match &self.ending {
             Some(Ending::Task { number, .. }) => *number == wanted,
             Some(Ending::Aborted | Ending::Violation(_)) => true,
@@ -341,7 +341,7 @@ impl Worker {
         }
     }
 
-    pub(super) fn find(&self, cell: &CellRef) -> Option<u64> {
+    pub(in crate::process) fn find(&self, cell: &CellRef) -> Option<u64> {
         let id = cell.id();
         (self.first..)
             .zip(&self.entries)
@@ -351,7 +351,7 @@ impl Worker {
             .map(|(number, _)| number)
     }
 
-    pub(super) fn handed_mut(&mut self, number: u64) -> Option<&mut Handed> {
+    pub(in crate::process) fn handed_mut(&mut self, number: u64) -> Option<&mut Handed> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
         match self.entries.get_mut(index)? {
             Entry::Task(handed) => Some(handed),
@@ -359,12 +359,12 @@ impl Worker {
         }
     }
 
-    pub(super) fn phase(&self, number: u64) -> Option<Phase> {
+    pub(in crate::process) fn phase(&self, number: u64) -> Option<Phase> {
         self.link.memory.slot(number).phase(number)
     }
 
     /// Takes a task back that has not begun.
-    pub(super) fn take_back(&mut self, number: u64) -> Option<RemoteTask> {
+    pub(in crate::process) fn take_back(&mut self, number: u64) -> Option<RemoteTask> {
         self.handed_mut(number)?;
         if !self.link.memory.slot(number).take_back(number) {
             return None;
@@ -377,7 +377,7 @@ impl Worker {
     }
 
     /// Takes up to `most` tasks back that have not begun, the last first.
-    pub(super) fn take_back_last(&mut self, most: usize) -> Vec<RemoteTask> {
+    pub(in crate::process) fn take_back_last(&mut self, most: usize) -> Vec<RemoteTask> {
         let mut taken = Vec::new();
         let mut number = self.next_number();
         while taken.len() < most && number > self.first {
@@ -411,7 +411,7 @@ impl Worker {
     }
 
     /// What is left when the worker is gone, in order, with the phase of each.
-    pub(super) fn take_all(&mut self) -> Vec<(u64, Handed)> {
+    pub(in crate::process) fn take_all(&mut self) -> Vec<(u64, Handed)> {
         let numbers: Vec<u64> = self.tasks().map(|(number, _)| number).collect();
         numbers
             .into_iter()
@@ -423,7 +423,7 @@ impl Worker {
     ///
     /// # Errors
     /// If it says what it cannot say.
-    pub(super) fn apply(&mut self, reply: Reply) -> Result<Applied, Violation> {
+    pub(in crate::process) fn apply(&mut self, reply: Reply) -> Result<Applied, Violation> {
         match reply.kind {
             reply::READY if self.life == Life::Starting => {
                 self.life = Life::Ready;

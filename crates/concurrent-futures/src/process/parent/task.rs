@@ -5,24 +5,24 @@
 
 use std::time::Duration;
 
-use super::items;
-use super::record::Name;
-use super::ring::Violation;
-use super::sys::Sealed;
+use crate::process::items;
+use crate::process::record::Name;
+use crate::process::ring::Violation;
+use crate::process::sys::Sealed;
 use crate::error::TaskError;
 use crate::task::{CellRef, Payload, Remote};
 
 /// A task that a worker process is to run.
-pub(super) struct RemoteTask {
-    pub(super) promise: Remote,
-    pub(super) call: Name,
-    pub(super) arguments: Arguments,
-    pub(super) run_timeout: Option<Duration>,
-    pub(super) chunk: Option<Box<ChunkState>>,
+pub(in crate::process) struct RemoteTask {
+    pub(in crate::process) promise: Remote,
+    pub(in crate::process) call: Name,
+    pub(in crate::process) arguments: Arguments,
+    pub(in crate::process) run_timeout: Option<Duration>,
+    pub(in crate::process) chunk: Option<Box<ChunkState>>,
 }
 
 /// Encoded arguments.
-pub(super) enum Arguments {
+pub(in crate::process) enum Arguments {
     /// They fit into a frame, or have to be sealed yet.
     Bytes(Payload),
     /// They are in a file of their own, and travel as its descriptor.
@@ -33,26 +33,26 @@ pub(super) enum Arguments {
 const MOST_RESERVED: usize = 1 << 18;
 
 /// How far a chunk of items has come.
-pub(super) struct ChunkState {
+pub(in crate::process) struct ChunkState {
     /// How many items it has.
-    pub(super) items: usize,
+    pub(in crate::process) items: usize,
     /// How many have a result.
-    pub(super) done: usize,
+    pub(in crate::process) done: usize,
     /// How many that were handed over have no result.
-    pub(super) handed: usize,
+    pub(in crate::process) handed: usize,
     /// How many had a result when those were handed over.
     handed_from: usize,
     /// Where they begin and end within the arguments.
     offset: usize,
     end: usize,
     /// Nanoseconds that its items ran.
-    pub(super) nanos: u64,
+    pub(in crate::process) nanos: u64,
     /// The time, and the results: what the future decodes.
     results: Vec<u8>,
 }
 
 impl ChunkState {
-    pub(super) fn new(items: usize) -> Self {
+    pub(in crate::process) fn new(items: usize) -> Self {
         Self {
             items,
             done: 0,
@@ -66,7 +66,7 @@ impl ChunkState {
     }
 
     /// Adds the results of the next items.
-    pub(super) fn extend(&mut self, count: usize, results: &[u8]) {
+    pub(in crate::process) fn extend(&mut self, count: usize, results: &[u8]) {
         if self.results.capacity() - self.results.len() < results.len() {
             // The others are likely to be as long.
             let likely = (results.len() / count).saturating_mul(self.left());
@@ -77,33 +77,33 @@ impl ChunkState {
         self.done += count;
     }
 
-    pub(super) fn push_error(&mut self, error: &TaskError) {
+    pub(in crate::process) fn push_error(&mut self, error: &TaskError) {
         items::push_with(&mut self.results, |out| {
-            super::call::encode_error(error, out);
+            crate::process::call::encode_error(error, out);
             items::ERROR
         });
         self.done += 1;
     }
 
     /// How many items have got a result since the last hand-over.
-    pub(super) fn results_of_this_hand_over(&self) -> usize {
+    pub(in crate::process) fn results_of_this_hand_over(&self) -> usize {
         self.done - self.handed_from
     }
 
     /// The items that are left.
-    pub(super) fn left(&self) -> usize {
+    pub(in crate::process) fn left(&self) -> usize {
         self.items - self.done
     }
 
     /// What the future decodes, once all items have a result.
-    pub(super) fn into_results(mut self) -> Vec<u8> {
+    pub(in crate::process) fn into_results(mut self) -> Vec<u8> {
         self.results[..size_of::<u64>()].copy_from_slice(&self.nanos.to_le_bytes());
         self.results
     }
 }
 
 impl RemoteTask {
-    pub(super) fn cell(&self) -> &CellRef {
+    pub(in crate::process) fn cell(&self) -> &CellRef {
         self.promise.cell()
     }
 
@@ -112,7 +112,7 @@ impl RemoteTask {
     ///
     /// # Errors
     /// Never for arguments that the pool has encoded.
-    pub(super) fn prepare(&mut self, most: usize, most_bytes: usize) -> Result<(), Violation> {
+    pub(in crate::process) fn prepare(&mut self, most: usize, most_bytes: usize) -> Result<(), Violation> {
         if let (Some(chunk), Arguments::Bytes(bytes)) = (&mut self.chunk, &self.arguments) {
             let rest = &bytes[chunk.offset..];
             let (handed, length) = if chunk.left() <= most && rest.len() <= most_bytes {
@@ -128,7 +128,7 @@ impl RemoteTask {
     }
 
     /// The bytes that are to be handed over.
-    pub(super) fn outgoing(&self) -> &[u8] {
+    pub(in crate::process) fn outgoing(&self) -> &[u8] {
         match (&self.arguments, &self.chunk) {
             (Arguments::Bytes(bytes), Some(chunk)) => &bytes[chunk.offset..chunk.end],
             (Arguments::Bytes(bytes), None) => bytes,
@@ -140,7 +140,7 @@ impl RemoteTask {
     ///
     /// # Errors
     /// Never for arguments that the pool has encoded.
-    pub(super) fn skip_done(&mut self) -> Result<(), Violation> {
+    pub(in crate::process) fn skip_done(&mut self) -> Result<(), Violation> {
         if let (Some(chunk), Arguments::Bytes(bytes)) = (&mut self.chunk, &self.arguments) {
             let count = chunk.done - chunk.handed_from;
             chunk.offset += items::skip(&bytes[chunk.offset..], count)?;
@@ -150,7 +150,7 @@ impl RemoteTask {
         Ok(())
     }
 
-    pub(super) fn fail(self, error: TaskError) {
+    pub(in crate::process) fn fail(self, error: TaskError) {
         let Self {
             promise,
             arguments,
@@ -162,7 +162,7 @@ impl RemoteTask {
     }
 
     /// Gives the results of a chunk whose items all have one.
-    pub(super) fn fulfil_chunk(self) {
+    pub(in crate::process) fn fulfil_chunk(self) {
         if let Some(chunk) = self.chunk {
             self.promise.fulfil(Payload::from_vec(chunk.into_results()));
         }

@@ -19,7 +19,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 type Run = Box<dyn FnOnce() + Send>;
 
-pub(super) struct Callbacks(Arc<Inner>);
+pub(in crate::process) struct Callbacks(Arc<Inner>);
 
 struct Inner {
     thread_name: String,
@@ -38,7 +38,7 @@ struct State {
 }
 
 impl Callbacks {
-    pub(super) fn new(pool: &str) -> Self {
+    pub(in crate::process) fn new(pool: &str) -> Self {
         Self(Arc::new(Inner {
             thread_name: format!("{pool}-callbacks"),
             state: Mutex::default(),
@@ -46,7 +46,7 @@ impl Callbacks {
         }))
     }
 
-    pub(super) fn run(&self, run: Run) {
+    pub(in crate::process) fn run(&self, run: Run) {
         let mut state = self.0.lock();
         state.queue.push_back(run);
         if state.idle > 0 {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::{Actions, State};
-use crate::process::options::Options;
+use crate::process::parent::options::Options;
 use crate::process::ring::{Phase, Violation};
-use crate::process::task::RemoteTask;
-use crate::process::worker_state::{Completion, Life, Refusal, Worker};
+use crate::process::parent::task::RemoteTask;
+use crate::process::parent::worker_state::{Completion, Life, Refusal, Worker};
 
 /// Work that may lie ready at a busy worker, so that it need not wait for the next hand-over.
 const AHEAD_NANOS: u64 = 1_000_000;

@@ -15,8 +15,8 @@ use std::time::Duration;
 use crate::error::TaskError;
 use crate::executor::WorkerId;
 use crate::process::sys::Signal;
-use crate::process::task::RemoteTask;
-use crate::process::worker_state::{Completion, Link, Worker};
+use crate::process::parent::task::RemoteTask;
+use crate::process::parent::worker_state::{Completion, Link, Worker};
 use crate::task::{Outcome, Promise};
 use crate::time::Timer;
 

@@ -7,12 +7,12 @@
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use super::ring::Bell;
-use super::sys::futex;
+use crate::process::ring::Bell;
+use crate::process::sys::futex;
 use super::worker_state::Link;
 
 /// The bell of the collector itself.
-pub(super) struct Control {
+pub(in crate::process) struct Control {
     bell: Bell,
     /// Counts what was said, so that it can be seen without the bell.
     said: AtomicU32,
@@ -28,7 +28,7 @@ impl Default for Control {
 }
 
 impl Control {
-    pub(super) fn ring(&self) {
+    pub(in crate::process) fn ring(&self) {
         use std::sync::atomic::Ordering;
         // Release: what was done before is seen by who sees the number. The bell passes a fence.
         self.said.fetch_add(1, Ordering::Release);
@@ -45,7 +45,7 @@ impl Control {
 /// Words that one call can wait for, but for the collector's own.
 const MOST_AT_ONCE: usize = futex::MAX_WORDS - 1;
 
-pub(super) struct WaitSet {
+pub(in crate::process) struct WaitSet {
     /// What has been heard of the control.
     heard: u32,
     /// How many of the links are waited for by the collector itself.
@@ -54,7 +54,7 @@ pub(super) struct WaitSet {
 }
 
 impl WaitSet {
-    pub(super) fn new() -> Self {
+    pub(in crate::process) fn new() -> Self {
         Self {
             heard: 0,
             at_once: MOST_AT_ONCE,
@@ -64,7 +64,7 @@ impl WaitSet {
 
     /// As on a kernel that cannot wait for several words.
     #[cfg(test)]
-    pub(super) fn with_helpers_only() -> Self {
+    pub(in crate::process) fn with_helpers_only() -> Self {
         Self {
             at_once: 0,
             ..Self::new()
@@ -72,18 +72,18 @@ impl WaitSet {
     }
 
     /// Whether somebody rang the collector's own bell since it was asked last.
-    pub(super) fn has_control(&mut self, control: &Control) -> bool {
+    pub(in crate::process) fn has_control(&mut self, control: &Control) -> bool {
         let said = control.said();
         std::mem::replace(&mut self.heard, said) != said
     }
 
-    pub(super) fn would_hear(&self, control: &Control) -> bool {
+    pub(in crate::process) fn would_hear(&self, control: &Control) -> bool {
         control.said() != self.heard
     }
 
     /// Sleeps until one of the links, or the control, has something; `is_there` looks whether one has
     /// already.
-    pub(super) fn sleep(
+    pub(in crate::process) fn sleep(
         &mut self,
         control: &Arc<Control>,
         links: &[Arc<Link>],

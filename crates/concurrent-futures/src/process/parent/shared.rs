@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 
 use histogram::AtomicHistogram;
 
-use super::call::encode;
+use crate::process::call::encode;
 use super::callbacks::Callbacks;
-use super::clock;
+use crate::process::clock;
 use super::options::Options;
-use super::record::Name;
-use super::ring::{Phase, TASK_BYTES};
+use crate::process::record::Name;
+use crate::process::ring::{Phase, TASK_BYTES};
 use super::state::{Actions, Counts, PoolPhase, Resolved, State};
-use super::stats::{WorkerState, WorkerStats};
+use crate::process::stats::{WorkerState, WorkerStats};
 use super::supervisor::{self, Notifier};
-use super::sys::{self, Exit, Sealed, Signal};
+use crate::process::sys::{self, Exit, Sealed, Signal};
 use super::task::{Arguments, ChunkState, RemoteTask};
 use super::wait_set::Control;
 use super::worker_state::{Completion, Life};
@@ -37,15 +37,15 @@ const SAMPLED: u8 = 16;
 /// Memory for encoding that a thread keeps.
 const MOST_KEPT: usize = 1 << 16;
 
-pub(super) struct Shared {
-    pub(super) id: OwnerId,
-    pub(super) options: Options,
-    pub(super) state: Mutex<State>,
+pub(in crate::process) struct Shared {
+    pub(in crate::process) id: OwnerId,
+    pub(in crate::process) options: Options,
+    pub(in crate::process) state: Mutex<State>,
     /// Wakes the collector.
-    pub(super) control: Arc<Control>,
+    pub(in crate::process) control: Arc<Control>,
     /// Wakes the supervisor.
-    pub(super) notifier: Notifier,
-    pub(super) callbacks: Callbacks,
+    pub(in crate::process) notifier: Notifier,
+    pub(in crate::process) callbacks: Callbacks,
     /// Workers that are gone, for the collector.
     exits: Mutex<Vec<(u64, Exit)>>,
     waiting_times: AtomicHistogram,
@@ -60,7 +60,7 @@ thread_local! {
 }
 
 /// Calls `encode` with an empty buffer, and makes a payload of what it wrote.
-pub(super) fn encoded(
+pub(in crate::process) fn encoded(
     encode: impl FnOnce(&mut Vec<u8>) -> Result<(), TaskError>,
 ) -> Result<Payload, TaskError> {
     // Taken out while it is used: a `Serialize` may itself submit.
@@ -76,7 +76,7 @@ pub(super) fn encoded(
 }
 
 impl Shared {
-    pub(super) fn new(options: Options) -> Arc<Self> {
+    pub(in crate::process) fn new(options: Options) -> Arc<Self> {
         let histogram =
             || AtomicHistogram::new(GROUPING_POWER, MAX_VALUE_POWER).expect("the powers are valid");
         let pool = Arc::new(Self {
@@ -98,16 +98,16 @@ impl Shared {
         pool
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(in crate::process) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn exits(&self) -> MutexGuard<'_, Vec<(u64, Exit)>> {
+    pub(in crate::process) fn exits(&self) -> MutexGuard<'_, Vec<(u64, Exit)>> {
         self.exits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does what was found to be done, without the lock.
-    pub(super) fn act(&self, actions: Actions) {
+    pub(in crate::process) fn act(&self, actions: Actions) {
         let Actions {
             wake,
             resolved,
@@ -175,7 +175,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn observe(&self, tell: impl FnOnce(&dyn crate::executor::Observer)) {
+    pub(in crate::process) fn observe(&self, tell: impl FnOnce(&dyn crate::executor::Observer)) {
         if let Some(observer) = &self.options.observer
             && let Err(panic) = panic::guard(|| tell(&**observer))
         {
@@ -188,7 +188,7 @@ impl Shared {
     // ---- Submitting
 
     /// Runs the call `name` with encoded arguments.
-    pub(super) fn submit<T: Send + 'static>(
+    pub(in crate::process) fn submit<T: Send + 'static>(
         self: &Arc<Self>,
         name: Name,
         arguments: Result<Payload, TaskError>,
@@ -274,7 +274,7 @@ impl Shared {
     }
 
     /// The system refuses the thread that would start workers.
-    pub(super) fn no_supervisor(&self, error: std::io::Error) {
+    pub(in crate::process) fn no_supervisor(&self, error: std::io::Error) {
         let why = TaskError::rejected(Rejection::Broken).caused_by(error);
         let mut actions = Actions::default();
         let mut state = self.lock();
@@ -327,11 +327,11 @@ impl Shared {
     }
 
     /// Encodes the items of a chunk. One that cannot be encoded becomes an error in its place.
-    pub(super) fn encode_items<A: Portable>(&self, items: Vec<A>) -> (Payload, Box<ChunkState>) {
+    pub(in crate::process) fn encode_items<A: Portable>(&self, items: Vec<A>) -> (Payload, Box<ChunkState>) {
         let count = items.len();
         let mut buffer = Vec::with_capacity(16 * count);
         for item in items {
-            super::items::push_with(&mut buffer, |out| {
+            crate::process::items::push_with(&mut buffer, |out| {
                 let start = out.len();
                 let result = encode(&item, out, Direction::EncodeArguments).and_then(|()| {
                     let size = (out.len() - start) as u64;
@@ -343,11 +343,11 @@ impl Shared {
                 });
                 panic::guarded_drop(item);
                 match result {
-                    Ok(()) => super::items::VALUE,
+                    Ok(()) => crate::process::items::VALUE,
                     Err(error) => {
                         out.truncate(start);
-                        super::call::encode_error(&error, out);
-                        super::items::ERROR
+                        crate::process::call::encode_error(&error, out);
+                        crate::process::items::ERROR
                     }
                 }
             });
@@ -358,7 +358,7 @@ impl Shared {
     // ---- Time limits
 
     /// Starts the clock of the tasks that were handed over with a limit and have none.
-    pub(super) fn start_clocks(self: &Arc<Self>, state: &mut State) {
+    pub(in crate::process) fn start_clocks(self: &Arc<Self>, state: &mut State) {
         for worker in &mut state.workers {
             let launch = worker.link.launch;
             for (number, handed) in worker.tasks_mut() {
@@ -379,7 +379,7 @@ impl Shared {
 
     // ---- Ending
 
-    pub(super) fn shutdown(self: &Arc<Self>, how: Shutdown) -> TaskFuture<()> {
+    pub(in crate::process) fn shutdown(self: &Arc<Self>, how: Shutdown) -> TaskFuture<()> {
         let (promise, future) = Promise::named("shutdown of the pool");
         let closer = if how.wait {
             assert!(promise.start(), "nobody else has the promise");
@@ -403,12 +403,12 @@ impl Shared {
     }
 
     /// Nobody can submit any more.
-    pub(super) fn close(&self) {
+    pub(in crate::process) fn close(&self) {
         self.close_with(None, |_, _| {});
     }
 
     /// Takes nothing any more, and ends all workers.
-    pub(super) fn end_all(&self, signal: Signal) {
+    pub(in crate::process) fn end_all(&self, signal: Signal) {
         self.close_with(None, |state, actions| state.end_all(signal, actions));
     }
 
@@ -456,7 +456,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn stats(&self) -> Stats {
+    pub(in crate::process) fn stats(&self) -> Stats {
         let state = self.lock();
         let Counts {
             submitted,
@@ -489,7 +489,7 @@ impl Shared {
 }
 
 impl Shared {
-    pub(super) fn worker_stats(&self) -> Vec<WorkerStats> {
+    pub(in crate::process) fn worker_stats(&self) -> Vec<WorkerStats> {
         let state = self.lock();
         let mut workers: Vec<WorkerStats> = state
             .workers

@@ -5,15 +5,15 @@
 
 use std::sync::Arc;
 
-use super::call::decode_error;
-use super::clock;
-use super::frame::{ReplyHeader, reply, split_u64};
-use super::items;
-use super::patience::Patience;
-use super::ring::{Reader, Violation};
+use crate::process::call::decode_error;
+use crate::process::clock;
+use crate::process::frame::{ReplyHeader, reply, split_u64};
+use crate::process::items;
+use crate::process::patience::Patience;
+use crate::process::ring::{Reader, Violation};
 use super::shared::Shared;
 use super::state::Actions;
-use super::sys::{Exit, Mapped};
+use crate::process::sys::{Exit, Mapped};
 use super::wait_set::WaitSet;
 use super::worker_state::{Link, Reply};
 use crate::error::{TaskError, WorkerExit};
@@ -25,7 +25,7 @@ const MOST_AT_ONCE: usize = 512;
 /// What is taken in of items in one round, in bytes.
 const MOST_BYTES: usize = 1 << 18;
 
-pub(super) fn run(pool: &Arc<Shared>) {
+pub(in crate::process) fn run(pool: &Arc<Shared>) {
     Collector {
         pool,
         inlets: Vec::new(),

@@ -19,10 +19,10 @@ use rustix::event::{EventfdFlags, Timespec, eventfd};
 use super::collector;
 use super::shared::Shared;
 use super::state::Actions;
-use super::sys::{Channel, Child, Launch, Program, Segment, Signal};
-use super::worker::Hello;
+use crate::process::sys::{Channel, Child, Launch, Program, Segment, Signal};
+use crate::process::worker::Hello;
 use super::worker_state::{Life, Link};
-use super::{clock, ring};
+use crate::process::{clock, ring};
 use crate::error::{Clock, TaskError};
 use crate::panic;
 
@@ -31,7 +31,7 @@ const HANG_UP_GRACE: u64 = 20_000_000;
 
 /// Wakes the supervisor.
 #[derive(Default)]
-pub(super) struct Notifier(OnceLock<OwnedFd>);
+pub(in crate::process) struct Notifier(OnceLock<OwnedFd>);
 
 impl Notifier {
     fn open(&self) -> io::Result<()> {
@@ -45,7 +45,7 @@ impl Notifier {
     }
 
     /// Nothing before the supervisor is started: it begins with a look.
-    pub(super) fn notify(&self) {
+    pub(in crate::process) fn notify(&self) {
         if let Some(descriptor) = self.0.get() {
             // Full is notified.
             let _ = rustix::io::write(descriptor, &1_u64.to_ne_bytes());
@@ -64,7 +64,7 @@ impl Notifier {
 ///
 /// # Errors
 /// When the system refuses a thread or a descriptor.
-pub(super) fn start(pool: &Arc<Shared>) -> io::Result<()> {
+pub(in crate::process) fn start(pool: &Arc<Shared>) -> io::Result<()> {
     pool.notifier.open()?;
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     let descriptor = pool.notifier.0.get().ok_or(io::ErrorKind::NotFound)?;

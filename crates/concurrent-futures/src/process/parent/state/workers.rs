@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering;
 
 use super::{Actions, PoolPhase, State};
 use crate::error::{Loss, Ran, Rejection, TaskError, WorkerExit};
-use crate::process::options::Options;
+use crate::process::parent::options::Options;
 use crate::process::ring::{Phase, Violation};
 use crate::process::sys::Signal;
-use crate::process::task::RemoteTask;
-use crate::process::worker_state::{Completion, Ending, Handed, Life, Link, Worker};
+use crate::process::parent::task::RemoteTask;
+use crate::process::parent::worker_state::{Completion, Ending, Handed, Life, Link, Worker};
 
 /// How many times in a row a worker may die before it is ready, while there is no other, before the
 /// tasks that wait for it fail.

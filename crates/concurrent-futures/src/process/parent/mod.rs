@@ -1,0 +1,15 @@
+//! The pool in the process that made it: what is submitted, which worker gets it, what comes back, and
+//! who lives and dies.
+
+mod callbacks;
+mod collector;
+mod options;
+mod shared;
+mod state;
+mod supervisor;
+mod task;
+mod wait_set;
+mod worker_state;
+
+pub(super) use options::Options;
+pub(super) use shared::{Shared, encoded};

@@ -1,0 +1,25 @@
+//! What a pool of processes was built with.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::process::record::Name;
+use crate::executor::Observer;
+
+/// Validated options.
+pub(in crate::process) struct Options {
+    pub(in crate::process) max_workers: usize,
+    pub(in crate::process) name: Arc<str>,
+    /// The call, and its encoded argument.
+    pub(in crate::process) initializer: Option<(Name, Vec<u8>)>,
+    pub(in crate::process) max_tasks_per_worker: Option<usize>,
+    pub(in crate::process) environment: Vec<(OsString, Option<OsString>)>,
+    pub(in crate::process) current_dir: Option<PathBuf>,
+    pub(in crate::process) start_timeout: Duration,
+    pub(in crate::process) kill_grace: Duration,
+    pub(in crate::process) idle_timeout: Duration,
+    pub(in crate::process) max_payload: u64,
+    pub(in crate::process) observer: Option<Arc<dyn Observer>>,
+}
