@@ -34,7 +34,15 @@ fn sigchld_ignored() {
         assert_eq!(pool.submit(u64::pow, (2, 10)).result().unwrap(), 1024);
     }
     // Tasks start children of their own, whatever this process does with its.
-    let code = pool.submit(|| std::process::Command::new("/bin/true").status().unwrap().code(), ());
+    let code = pool.submit(
+        || {
+            std::process::Command::new("/bin/true")
+                .status()
+                .unwrap()
+                .code()
+        },
+        (),
+    );
     assert_eq!(code.result().unwrap(), Some(0));
     pool.blocking_shutdown(Default::default()).unwrap();
 }
@@ -69,7 +77,10 @@ fn foreign_wait() {
 }
 
 fn limit(which: libc::__rlimit_resource_t) -> libc::rlimit {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: the place is of the right type.
     assert_eq!(unsafe { libc::getrlimit(which, &raw mut limit) }, 0);
     limit
@@ -77,7 +88,10 @@ fn limit(which: libc::__rlimit_resource_t) -> libc::rlimit {
 
 /// Sets the soft limit, which can be raised again.
 fn set_limit(which: libc::__rlimit_resource_t, soft: u64) {
-    let new = libc::rlimit { rlim_cur: soft, ..limit(which) };
+    let new = libc::rlimit {
+        rlim_cur: soft,
+        ..limit(which)
+    };
     // SAFETY: the limit is only read.
     assert_eq!(unsafe { libc::setrlimit(which, &raw const new) }, 0);
 }
@@ -140,7 +154,9 @@ fn few_descriptors() {
 
 /// How many threads a process has.
 fn threads_of(pid: u32) -> u64 {
-    std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().count() as u64
+    std::fs::read_dir(format!("/proc/{pid}/task"))
+        .unwrap()
+        .count() as u64
 }
 
 /// The user may have no more processes; the limit does not bind root, so this becomes somebody else.
@@ -188,7 +204,11 @@ fn few_processes() {
         if pool.stats().workers() == 3 {
             break;
         }
-        assert!(Instant::now() < end, "the pool stays at {} workers", pool.stats().workers());
+        assert!(
+            Instant::now() < end,
+            "the pool stays at {} workers",
+            pool.stats().workers()
+        );
     }
     pool.blocking_shutdown(Default::default()).unwrap();
 }

@@ -18,7 +18,10 @@ fn main() {
         panic!("say what to do, and where the door is: {arguments:?}");
     };
     let door = || door.clone();
-    let pool = ProcessPoolExecutor::builder().max_workers(2).build().unwrap();
+    let pool = ProcessPoolExecutor::builder()
+        .max_workers(2)
+        .build()
+        .unwrap();
     match situation.as_str() {
         "idle" => {
             let visits = [(); 2].map(|()| pool.submit(pass, door()));
@@ -29,12 +32,16 @@ fn main() {
         }
         "busy" => wait_for_ever(pool.submit(pass, door())),
         "spinning" => wait_for_ever(pool.submit(spin, door())),
+        "without-descriptors" => wait_for_ever(pool.submit(close_all, door())),
         "with-children" => wait_for_ever(pool.submit(have_children, door())),
         "nested" => wait_for_ever(pool.submit(nest, (door(), 2_u32))),
         "starting" => {
             let visits = [(); 2].map(|()| pool.submit(|| (), ()));
             let mut output = std::io::stdout();
-            output.write_all(b"starting").and_then(|()| output.flush()).unwrap();
+            output
+                .write_all(b"starting")
+                .and_then(|()| output.flush())
+                .unwrap();
             drop(visits);
             park();
         }
@@ -49,7 +56,11 @@ fn main() {
             }
         }
         // While the test has stopped this process, the worker writes its result and is killed.
-        "result-and-death" => pool.submit(pass, door()).result().unwrap(),
+        "result-and-death" => {
+            pool.submit(|| (), ()).result().unwrap();
+            pool.submit(pass, door()).result().unwrap();
+        }
+        "first-result-and-death" => pool.submit(pass, door()).result().unwrap(),
         "prints" => {
             pool.submit(|| print!("no line end"), ()).result().unwrap();
             pool.blocking_shutdown(Default::default()).unwrap();
@@ -84,6 +95,22 @@ fn spin(door: String) {
     }
 }
 
+/// Nothing that the kernel tells by a descriptor is heard any more.
+fn close_all(door: String) {
+    // The main thread watches, and sleeps meanwhile.
+    let is_asleep = |stat: String| {
+        stat.rsplit(") ")
+            .next()
+            .is_some_and(|rest| rest.starts_with('S'))
+    };
+    while !is_asleep(std::fs::read_to_string("/proc/self/stat").unwrap()) {}
+    for number in 0..=1024 {
+        // SAFETY: it is done to a process that is meant to be broken.
+        unsafe { libc::close(number) };
+    }
+    pass(door);
+}
+
 /// Three generations below the task.
 fn have_children(door: String) {
     let script = "sh -c 'sh -c \"sleep 1000 & echo \\$!; wait\" & echo $!; wait' & echo $!; wait";
@@ -94,7 +121,11 @@ fn have_children(door: String) {
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut family = vec![child.id()];
-    family.extend(lines.take(3).map(|line| line.unwrap().parse::<u32>().unwrap()));
+    family.extend(
+        lines
+            .take(3)
+            .map(|line| line.unwrap().parse::<u32>().unwrap()),
+    );
     pass_with(&door, &family);
     let _ = child.wait();
 }

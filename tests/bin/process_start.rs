@@ -79,7 +79,10 @@ fn start_again() -> String {
     let mut text = String::new();
     for mode in ["mark", "blocking"] {
         let program = std::env::current_exe().unwrap();
-        let output = std::process::Command::new(program).arg(mode).output().unwrap();
+        let output = std::process::Command::new(program)
+            .arg(mode)
+            .output()
+            .unwrap();
         text.push_str(&String::from_utf8(output.stdout).unwrap());
     }
     text
@@ -90,7 +93,9 @@ fn replaced(door: &str) {
     let pool = ProcessPoolExecutor::new(1);
     let before = pool.submit(std::process::id, ()).result().unwrap();
     visit::pass(door.to_owned());
-    let lost = pool.submit(|| -> u32 { std::process::abort() }, ()).result();
+    let lost = pool
+        .submit(|| -> u32 { std::process::abort() }, ())
+        .result();
     assert!(lost.unwrap_err().is_worker_lost());
     let after = pool.submit(std::process::id, ()).result().unwrap();
     println!("{}", before != after);

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use concurrent_futures::{Executor, Promise, TaskFuture, ThreadPoolExecutor, as_completed};
+use concurrent_futures::{Executor, Promise, TaskFuture, as_completed};
 
-use crate::harness::{Subject, on_every_executor, tests};
+use crate::harness::{Pool, Subject, on_every_executor, on_every_pool, tests};
 
 on_every_executor!(
     each_future_is_given_once,
@@ -57,6 +57,24 @@ fn an_empty_set_ends_at_once<S: Subject>() {
     assert!(done.blocking_next().unwrap().is_none());
 }
 
+on_every_pool!(
+    futures_can_be_added_while_it_runs,
+);
+
+fn futures_can_be_added_while_it_runs<S: Pool>() {
+    let pool = S::with_workers(2);
+    let mut done = as_completed([(0_u32, pool.submit(|n: u32| n, 0))]);
+    let mut seen = Vec::new();
+    while let Some((n, future)) = done.blocking_next().unwrap() {
+        assert_eq!(future.result().unwrap(), n);
+        seen.push(n);
+        if n < 20 {
+            done.push((n + 1, pool.submit(|n: u32| n, n + 1)));
+        }
+    }
+    assert_eq!(seen, (0..=20).collect::<Vec<_>>());
+}
+
 tests! {
     fn the_order_is_that_of_finishing() {
         let (promises, futures): (Vec<_>, Vec<_>) = (0..5).map(|_| Promise::new()).unzip();
@@ -95,20 +113,6 @@ tests! {
             assert_eq!(error.to_string(), "1 (of 1) futures unfinished");
             assert!(done.next().await.is_none());
         });
-    }
-
-    fn futures_can_be_added_while_it_runs() {
-        let pool = ThreadPoolExecutor::new(2);
-        let mut done = as_completed([(0_u32, pool.submit(|n: u32| n, 0))]);
-        let mut seen = Vec::new();
-        while let Some((n, future)) = done.blocking_next().unwrap() {
-            assert_eq!(future.result().unwrap(), n);
-            seen.push(n);
-            if n < 20 {
-                done.push((n + 1, pool.submit(|n: u32| n, n + 1)));
-            }
-        }
-        assert_eq!(seen, (0..=20).collect::<Vec<_>>());
     }
 
     fn nothing_that_was_given_is_kept() {

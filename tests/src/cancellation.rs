@@ -1,7 +1,6 @@
 //! Stopping: what has not started never runs, and what runs can see that it should end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -9,23 +8,99 @@ use concurrent_futures::{
     AbortOutcome, Clock, Executor, Ran, TaskOptions, ThreadPoolExecutor, task,
 };
 
-use crate::harness::{Gate, busy_pool, eventually, tests};
+use crate::harness::{
+    Door, Gate, PathGate, Pool, busy, busy_pool, eventually, on_every_pool, pass, tests,
+};
+
+fn arrive(door: Door) {
+    door.arrive();
+}
+
+on_every_pool!(
+    a_cancelled_task_behind_a_long_one_never_runs,
+    the_answers_of_cancel_are_stable,
+    one_of_four_that_is_overdue_leaves_the_others_alone,
+    limits_beyond_the_clock_never_come,
+    many_time_limits_are_served_and_leave_nothing,
+    dropping_a_future_does_what_it_was_told_to,
+);
+
+fn a_cancelled_task_behind_a_long_one_never_runs<S: Pool>() {
+    let (pool, gate) = busy::<S>();
+    let ran = PathGate::new();
+    let future = pool.submit(arrive, ran.door());
+    assert!(future.cancel());
+    let error = future.result().unwrap_err();
+    assert_eq!((error.is_cancelled(), error.ran()), (true, Ran::No));
+    gate.open();
+    pool.submit(|| (), ()).result().unwrap();
+    assert_eq!(ran.arrived(), 0);
+}
+
+fn the_answers_of_cancel_are_stable<S: Pool>() {
+    let (pool, gate) = busy::<S>();
+    let future = pool.submit(|| 1, ());
+    let handle = future.handle();
+    assert!(future.cancel() && future.cancel() && handle.cancel());
+    assert_eq!(handle.abort(), AbortOutcome::Finished);
+
+    let from_callback = pool.submit(|| 2, ());
+    let (sender, receiver) = mpsc::channel();
+    let own = from_callback.handle();
+    from_callback.on_done(move |_, _| sender.send(own.cancel()).unwrap());
+    gate.open();
+    assert!(!receiver.recv().unwrap(), "it is done when its callback runs");
+    assert_eq!(from_callback.result().unwrap(), 2);
+}
+
+fn one_of_four_that_is_overdue_leaves_the_others_alone<S: Pool>() {
+    let pool = S::with_workers(4);
+    let gate = PathGate::new();
+    let others: Vec<_> = (0..3).map(|_| pool.submit(pass, gate.door())).collect();
+    gate.wait_for(3);
+    let limit = TaskOptions::new().run_timeout(Duration::from_millis(10));
+    let limited = pool.with(limit).submit(pass, gate.door());
+    assert!(limited.result().unwrap_err().is_timed_out());
+    assert!(others.iter().all(|future| !future.is_done()));
+    gate.open();
+    assert!(others.into_iter().all(|future| future.result().is_ok()));
+}
+
+fn limits_beyond_the_clock_never_come<S: Pool>() {
+    let pool = S::with_workers(1);
+    for limit in [Duration::MAX, Duration::from_millis(u64::MAX)] {
+        let patient = TaskOptions::new().queue_timeout(limit).run_timeout(limit);
+        let mut future = pool.with(patient).submit(|| 1, ());
+        assert_eq!(future.result_timeout(limit).unwrap(), 1);
+    }
+}
+
+fn many_time_limits_are_served_and_leave_nothing<S: Pool>() {
+    let (pool, gate) = busy::<S>();
+    let hurried = TaskOptions::new().queue_timeout(Duration::from_millis(10));
+    let futures: Vec<_> = (0..2_000).map(|_| pool.with(hurried.clone()).submit(|| 1, ())).collect();
+    for future in futures {
+        assert_eq!(future.result().unwrap_err().clock(), Some(Clock::Queue));
+    }
+    gate.open();
+}
+
+fn dropping_a_future_does_what_it_was_told_to<S: Pool>() {
+    let (pool, gate) = busy::<S>();
+    let ran = PathGate::new();
+    let submit = || pool.submit(arrive, ran.door());
+    drop(submit().cancel_on_drop());
+    drop(submit().abort_on_drop());
+    submit().cancel_on_drop().detach();
+    drop(submit());
+    gate.open();
+    pool.submit(|| (), ()).result().unwrap();
+    assert_eq!(ran.arrived(), 2, "the other two were cancelled");
+    let stats = S::stats(&pool);
+    assert_eq!(stats.finished_with(concurrent_futures::Outcome::Cancelled), 2);
+}
 
 tests! {
-    fn a_cancelled_task_behind_a_long_one_never_runs() {
-        let (pool, gate) = busy_pool();
-        let ran = Arc::new(AtomicBool::new(false));
-        let inside = Arc::clone(&ran);
-        let future = pool.spawn(move || inside.store(true, Ordering::SeqCst));
-        assert!(future.cancel());
-        let error = future.result().unwrap_err();
-        assert_eq!((error.is_cancelled(), error.ran()), (true, Ran::No));
-        gate.open();
-        pool.submit(|| (), ()).result().unwrap();
-        assert!(!ran.load(Ordering::SeqCst));
-        assert_eq!(Arc::strong_count(&ran), 1);
-    }
-
     fn cancelling_drops_the_closure_at_once() {
         let (pool, gate) = busy_pool();
         let captured = Arc::new(());
@@ -34,24 +109,6 @@ tests! {
         assert!(future.cancel());
         assert!(weak.upgrade().is_none());
         gate.open();
-    }
-
-    fn the_answers_of_cancel_are_stable() {
-        let (pool, gate) = busy_pool();
-        let future = pool.submit(|| 1, ());
-        let handle = future.handle();
-        assert!(future.cancel() && future.cancel() && handle.cancel());
-        assert_eq!(handle.abort(), AbortOutcome::Finished);
-
-        let from_callback = pool.submit(|| 2, ());
-        let (sender, receiver) = mpsc::channel();
-        let own = from_callback.handle();
-        from_callback.on_done(move |_, _| sender.send(own.cancel()).unwrap());
-        gate.open();
-        assert!(!receiver.recv().unwrap(), "it is done when its callback runs");
-        let from_task = from_callback.handle();
-        assert!(!pool.spawn(move || from_task.cancel()).result().unwrap());
-        assert_eq!(from_callback.result().unwrap(), 2);
     }
 
     fn a_million_cancelled_tasks_leave_no_memory_behind_a_blocked_worker() {
@@ -157,40 +214,6 @@ tests! {
         assert_eq!((stats.submitted(), stats.finished()), (11, 11));
     }
 
-    fn one_of_four_that_is_overdue_leaves_the_others_alone() {
-        let pool = ThreadPoolExecutor::new(4);
-        let gate = Gate::default();
-        let spawn = |options: TaskOptions| {
-            let gate = gate.clone();
-            pool.with(options).spawn(move || gate.pass())
-        };
-        let others: Vec<_> = (0..3).map(|_| spawn(TaskOptions::new())).collect();
-        let limited = spawn(TaskOptions::new().run_timeout(Duration::from_millis(10)));
-        assert!(limited.result().unwrap_err().is_timed_out());
-        assert!(others.iter().all(|future| !future.is_done()));
-        gate.open();
-        assert!(others.into_iter().all(|future| future.result().is_ok()));
-    }
-
-    fn limits_beyond_the_clock_never_come() {
-        let pool = ThreadPoolExecutor::new(1);
-        for limit in [Duration::MAX, Duration::from_millis(u64::MAX)] {
-            let patient = TaskOptions::new().queue_timeout(limit).run_timeout(limit);
-            let mut future = pool.with(patient).submit(|| 1, ());
-            assert_eq!(future.result_timeout(limit).unwrap(), 1);
-        }
-    }
-
-    fn many_time_limits_are_served_and_leave_nothing() {
-        let (pool, gate) = busy_pool();
-        let hurried = TaskOptions::new().queue_timeout(Duration::from_millis(10));
-        let futures: Vec<_> = (0..2_000).map(|_| pool.with(hurried.clone()).submit(|| 1, ())).collect();
-        for future in futures {
-            assert_eq!(future.result().unwrap_err().clock(), Some(Clock::Queue));
-        }
-        gate.open();
-    }
-
     fn a_limit_that_is_kept_says_nothing() {
         let pool = ThreadPoolExecutor::new(2);
         let limited = TaskOptions::new().run_timeout(Duration::from_secs(30));
@@ -200,25 +223,6 @@ tests! {
             pool.with(limited.clone()).spawn(move || drop(captured)).result().unwrap();
         }
         assert_eq!(Arc::strong_count(&captured), 1);
-    }
-
-    fn dropping_a_future_does_what_it_was_told_to() {
-        let (pool, gate) = busy_pool();
-        let ran = Arc::new(AtomicBool::new(false));
-        let spawn = || {
-            let ran = Arc::clone(&ran);
-            pool.spawn(move || ran.store(true, Ordering::SeqCst))
-        };
-        drop(spawn().cancel_on_drop());
-        drop(spawn().abort_on_drop());
-        assert_eq!(Arc::strong_count(&ran), 1, "both were cancelled");
-        spawn().cancel_on_drop().detach();
-        drop(spawn());
-        gate.open();
-        pool.submit(|| (), ()).result().unwrap();
-        assert!(ran.load(Ordering::SeqCst));
-        let stats = pool.stats();
-        assert_eq!(stats.finished_with(concurrent_futures::Outcome::Cancelled), 2);
     }
 
     fn abort_on_drop_asks_a_running_task_to_stop() {

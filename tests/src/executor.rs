@@ -10,7 +10,7 @@ use concurrent_futures::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::harness::{Subject, on_every_executor, tests};
+use crate::harness::{Pool, Subject, busy, on_every_executor, on_every_pool, tests};
 
 on_every_executor!(
     a_submitted_call_gives_its_value,
@@ -202,6 +202,23 @@ where
     );
 }
 
+on_every_pool!(
+    a_time_in_the_queue_and_a_running_time_are_two_clocks,
+);
+
+fn a_time_in_the_queue_and_a_running_time_are_two_clocks<S: Pool>() {
+    let (pool, gate) = busy::<S>();
+    let millis = std::time::Duration::from_millis;
+    let impatient = pool.with(TaskOptions::new().queue_timeout(millis(20))).submit(|| 1, ());
+    let unhurried = pool.with(TaskOptions::new().run_timeout(millis(20))).submit(|| 2, ());
+    let error = impatient.result().unwrap_err();
+    assert_eq!((error.clock(), error.ran()), (Some(Clock::Queue), Ran::No));
+    assert_eq!(error.to_string(), "the task did not start within 20ms");
+    // It has waited longer than it may run, which is not held against it.
+    gate.open();
+    assert_eq!(unhurried.result().unwrap(), 2);
+}
+
 tests! {
     fn each_future_of_a_broken_pool_has_an_error_of_its_own_with_the_same_text() {
         let pool = ThreadPoolExecutor::builder()
@@ -250,18 +267,5 @@ tests! {
         let weak = Arc::downgrade(&value);
         pool.spawn(move || value).detach();
         crate::harness::eventually("the result is dropped", || weak.upgrade().is_none());
-    }
-
-    fn a_time_in_the_queue_and_a_running_time_are_two_clocks() {
-        let (pool, gate) = crate::harness::busy_pool();
-        let millis = std::time::Duration::from_millis;
-        let impatient = pool.with(TaskOptions::new().queue_timeout(millis(20))).submit(|| 1, ());
-        let unhurried = pool.with(TaskOptions::new().run_timeout(millis(20))).submit(|| 2, ());
-        let error = impatient.result().unwrap_err();
-        assert_eq!((error.clock(), error.ran()), (Some(Clock::Queue), Ran::No));
-        assert_eq!(error.to_string(), "the task did not start within 20ms");
-        // It has waited longer than it may run, which is not held against it.
-        gate.open();
-        assert_eq!(unhurried.result().unwrap(), 2);
     }
 }

@@ -4,10 +4,12 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use concurrent_futures::{
-    AbortOutcome, Clock, Executor, Outcome, Promise, TaskError, TaskFuture, ThreadPoolExecutor,
+    AbortOutcome, Clock, Executor, Outcome, Promise, TaskError, TaskFuture,
 };
 
-use crate::harness::{Gate, Subject, busy_pool, on_every_executor, tests};
+use crate::harness::{
+    Gate, Pool, Subject, busy, busy_pool, on_every_executor, on_every_pool, pass, tests,
+};
 
 on_every_executor!(
     ids_are_unique_and_futures_compare_by_them,
@@ -102,40 +104,89 @@ fn a_future_can_be_shared<S: Subject>() {
     assert_eq!(shared.clone().result().unwrap(), shared.result().unwrap());
 }
 
-tests! {
-    fn the_states_of_a_future_are_told_apart() {
-        let (pool, gate) = busy_pool();
-        let inside = gate.clone();
-        let running = {
-            let other = ThreadPoolExecutor::new(1);
-            let future = other.spawn(move || inside.pass());
-            gate.wait_for(2);
-            future
-        };
-        let queued = pool.submit(|| 1, ());
-        let cancelled = pool.submit(|| 1, ());
-        assert!(cancelled.cancel());
+on_every_pool!(
+    the_states_of_a_future_are_told_apart,
+    callbacks_run_in_order_each_once_and_a_panic_stops_none,
+    a_callback_sees_a_cancellation,
+    a_callback_that_blocks_submits_or_drops_the_pool_leaves_others_alone,
+);
 
-        let truth = |future: &dyn Fn() -> (bool, bool, bool)| future();
-        assert_eq!(
-            truth(&|| (queued.is_done(), queued.is_running(), queued.is_cancelled())),
-            (false, false, false)
-        );
-        assert_eq!(
-            truth(&|| (running.is_done(), running.is_running(), running.is_cancelled())),
-            (false, true, false)
-        );
-        assert_eq!(
-            truth(&|| (cancelled.is_done(), cancelled.is_running(), cancelled.is_cancelled())),
-            (true, false, true)
-        );
-        assert!(!running.cancel());
-        gate.open();
-        running.result().unwrap();
-        assert_eq!(queued.result().unwrap(), 1);
-        assert!(cancelled.result().unwrap_err().is_cancelled());
+fn the_states_of_a_future_are_told_apart<S: Pool>() {
+    let (pool, gate) = busy::<S>();
+    let other = S::with_workers(1);
+    let running = other.submit(pass, gate.door());
+    gate.wait_for(2);
+    let queued = pool.submit(|| 1, ());
+    let cancelled = pool.submit(|| 1, ());
+    assert!(cancelled.cancel());
+
+    let truth = |future: &dyn Fn() -> (bool, bool, bool)| future();
+    assert_eq!(
+        truth(&|| (queued.is_done(), queued.is_running(), queued.is_cancelled())),
+        (false, false, false)
+    );
+    assert_eq!(
+        truth(&|| (running.is_done(), running.is_running(), running.is_cancelled())),
+        (false, true, false)
+    );
+    assert_eq!(
+        truth(&|| (cancelled.is_done(), cancelled.is_running(), cancelled.is_cancelled())),
+        (true, false, true)
+    );
+    assert!(!running.cancel());
+    gate.open();
+    running.result().unwrap();
+    assert_eq!(queued.result().unwrap(), 1);
+    assert!(cancelled.result().unwrap_err().is_cancelled());
+}
+
+fn callbacks_run_in_order_each_once_and_a_panic_stops_none<S: Pool>() {
+    let (pool, gate) = busy::<S>();
+    let future = pool.submit(|| 1, ());
+    let (sender, receiver) = mpsc::channel();
+    for number in 0..3 {
+        let sender = sender.clone();
+        future.on_done(move |_, _| sender.send(number).unwrap());
+        future.on_done(|_, _| panic!("a callback that panics"));
     }
+    drop(sender);
+    gate.open();
+    // Ends when the last callback is gone.
+    assert_eq!(receiver.iter().collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(future.result().unwrap(), 1);
+}
 
+fn a_callback_sees_a_cancellation<S: Pool>() {
+    let (pool, gate) = busy::<S>();
+    let future = pool.submit(|| 1, ());
+    let (sender, receiver) = mpsc::channel();
+    future.on_done(move |_, outcome| sender.send(outcome).unwrap());
+    assert!(future.cancel());
+    // While the task before it still runs.
+    assert_eq!(receiver.recv(), Ok(Outcome::Cancelled));
+    gate.open();
+}
+
+fn a_callback_that_blocks_submits_or_drops_the_pool_leaves_others_alone<S: Pool>() {
+    let pool = S::with_workers(2);
+    let gate = Gate::default();
+    let inside = gate.clone();
+    pool.submit(|| (), ()).on_done(move |_, _| inside.pass());
+    gate.wait_for(1);
+    assert_eq!(pool.submit(|| 1, ()).result().unwrap(), 1);
+
+    let (sender, receiver) = mpsc::channel();
+    let submitting = pool.clone();
+    pool.submit(|| (), ()).on_done(move |_, _| {
+        sender.send(submitting.submit(|| 2, ())).unwrap();
+        drop(submitting);
+    });
+    drop(pool);
+    assert_eq!(receiver.recv().unwrap().result().unwrap(), 2);
+    gate.open();
+}
+
+tests! {
     fn debug_shows_id_and_state_and_nothing_of_the_closure() {
         let (pool, gate) = busy_pool();
         let future = pool.spawn(|| "secret").shared();
@@ -145,51 +196,6 @@ tests! {
         gate.open();
         future.clone().result().unwrap();
         assert!(format!("{future:?}").contains("state: Succeeded"));
-    }
-
-    fn callbacks_run_in_order_each_once_and_a_panic_stops_none() {
-        let (pool, gate) = busy_pool();
-        let future = pool.submit(|| 1, ());
-        let (sender, receiver) = mpsc::channel();
-        for number in 0..3 {
-            let sender = sender.clone();
-            future.on_done(move |_, _| sender.send(number).unwrap());
-            future.on_done(|_, _| panic!("a callback that panics"));
-        }
-        drop(sender);
-        gate.open();
-        // Ends when the last callback is gone.
-        assert_eq!(receiver.iter().collect::<Vec<_>>(), [0, 1, 2]);
-        assert_eq!(future.result().unwrap(), 1);
-    }
-
-    fn a_callback_sees_a_cancellation() {
-        let (pool, gate) = busy_pool();
-        let future = pool.submit(|| 1, ());
-        let (sender, receiver) = mpsc::channel();
-        future.on_done(move |_, outcome| sender.send(outcome).unwrap());
-        assert!(future.cancel());
-        assert_eq!(receiver.try_recv(), Ok(Outcome::Cancelled));
-        gate.open();
-    }
-
-    fn a_callback_that_blocks_submits_or_drops_the_pool_leaves_others_alone() {
-        let pool = ThreadPoolExecutor::new(2);
-        let gate = Gate::default();
-        let inside = gate.clone();
-        pool.spawn(|| ()).on_done(move |_, _| inside.pass());
-        gate.wait_for(1);
-        assert_eq!(pool.submit(|| 1, ()).result().unwrap(), 1);
-
-        let (sender, receiver) = mpsc::channel();
-        let submitting = pool.clone();
-        pool.spawn(|| ()).on_done(move |_, _| {
-            sender.send(submitting.submit(|| 2, ())).unwrap();
-            drop(submitting);
-        });
-        drop(pool);
-        assert_eq!(receiver.recv().unwrap().result().unwrap(), 2);
-        gate.open();
     }
 
     fn a_result_with_a_timeout_of_zero_asks_without_blocking() {

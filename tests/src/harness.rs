@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use concurrent_futures::{Executor, InlineExecutor, ProcessPoolExecutor, ThreadPoolExecutor};
+use concurrent_futures::{
+    Executor, InlineExecutor, ProcessPoolExecutor, Stats, ThreadPoolExecutor,
+};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
@@ -33,6 +35,13 @@ pub(crate) fn check(name: &'static str, test: impl FnOnce()) {
     leaves_nothing(&files);
     drop(done);
     watchdog.join().expect("the watchdog ends");
+}
+
+/// Does what several tests need once, such as building a program, when no test runs: without the
+/// watchdog, since it may take long.
+pub(crate) fn prepare<T>(work: impl FnOnce() -> T) -> T {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    work()
 }
 
 /// Threads and processes end soon after their work; what is left after this long is left for good.
@@ -113,7 +122,26 @@ pub(crate) trait Subject {
     fn with_workers(workers: usize) -> Self::Executor;
 }
 
+/// An executor whose tasks run beside who submits them, and are counted.
+pub(crate) trait Pool: Subject {
+    /// So often is a pool made where a race is looked for.
+    const ROUNDS: usize;
+
+    /// Within this time a task that is alone runs, with the start of its worker.
+    const PROMPT: Duration = Duration::from_millis(500);
+
+    fn stats(executor: &Self::Executor) -> Stats;
+}
+
 pub(crate) struct Threads;
+
+impl Pool for Threads {
+    const ROUNDS: usize = 200;
+
+    fn stats(executor: &ThreadPoolExecutor) -> Stats {
+        executor.stats()
+    }
+}
 
 impl Subject for Threads {
     type Executor = ThreadPoolExecutor;
@@ -135,6 +163,14 @@ impl Subject for Inline {
 
 pub(crate) struct Processes;
 
+impl Pool for Processes {
+    const ROUNDS: usize = 40;
+
+    fn stats(executor: &ProcessPoolExecutor) -> Stats {
+        executor.stats()
+    }
+}
+
 impl Subject for Processes {
     type Executor = ProcessPoolExecutor;
 
@@ -154,11 +190,12 @@ macro_rules! on_every_executor {
     };
 }
 
-/// Makes tests of behaviours that hold on every executor whose tasks run beside who submits them.
+/// Makes tests of behaviours that hold on every executor whose tasks run beside who submits them:
+/// `fn name<S: Pool>()`.
 macro_rules! on_every_pool {
     ($($behaviour:ident),+ $(,)?) => {
-        crate::harness::instantiate!(threads: crate::harness::Threads => $($behaviour),+);
-        crate::harness::instantiate!(processes: crate::harness::Processes => $($behaviour),+);
+        crate::harness::instantiate!(on_threads: crate::harness::Threads => $($behaviour),+);
+        crate::harness::instantiate!(on_processes: crate::harness::Processes => $($behaviour),+);
     };
 }
 
@@ -287,6 +324,13 @@ impl PathGate {
         let pipe = self.directory.path().join("door");
         let pipe = OpenOptions::new().read(true).write(true).open(pipe);
         *self.opened.borrow_mut() = Some(pipe.expect("the pipe is there"));
+    }
+}
+
+impl Drop for PathGate {
+    /// A test that fails leaves nobody waiting, so that it does not fail those after it.
+    fn drop(&mut self) {
+        self.open();
     }
 }
 

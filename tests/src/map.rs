@@ -1,12 +1,12 @@
 //! A function on many items.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use concurrent_futures::{Clock, Executor, Shutdown, TaskError, TaskOptions, ThreadPoolExecutor};
+use concurrent_futures::{Clock, Executor, Shutdown, TaskError, TaskOptions};
 
-use crate::harness::{Gate, Subject, eventually, on_every_executor, tests};
+use crate::harness::{Door, PathGate, Pool, Subject, eventually, on_every_executor, on_every_pool};
 
 on_every_executor!(
     results_come_in_the_order_of_the_items,
@@ -154,163 +154,163 @@ fn a_map_over_a_shut_down_executor_gives_an_error_for_each_item<S: Subject>() {
     }
 }
 
-/// A function that waits at a gate: the portable form takes no captures, so the gate is found by
-/// its number.
-static GATES: Mutex<Vec<Gate>> = Mutex::new(Vec::new());
-
-fn new_gate() -> (usize, Gate) {
-    let mut gates = GATES.lock().unwrap();
-    gates.push(Gate::default());
-    (gates.len() - 1, gates[gates.len() - 1].clone())
-}
-
-fn pass(gate: usize, n: u64) -> u64 {
-    let gate = GATES.lock().unwrap()[gate].clone();
-    gate.pass();
+fn pass(door: Door, n: u64) -> u64 {
+    door.pass();
     n
 }
 
-tests! {
-    fn shutdown_right_after_a_map_with_more_items_than_workers_does_not_hang() {
-        let pool = ThreadPoolExecutor::new(2);
-        let results = pool.map(|n: u64| n, 0..20);
-        pool.blocking_shutdown(Shutdown::new()).unwrap();
-        // The first window was taken before; what is pulled afterwards is refused.
-        let results: Vec<_> = results.into_iter().collect();
-        assert_eq!(results.len(), 20);
-        assert!(results.iter().take(4).all(Result::is_ok));
-        assert!(results.iter().skip(4).all(|r| r.as_ref().is_err_and(TaskError::is_rejected)));
-    }
+on_every_pool!(
+    shutdown_right_after_a_map_with_more_items_than_workers_does_not_hang,
+    a_deadline_counts_from_the_call_and_what_is_there_in_time_is_given_first,
+    after_the_deadline_items_that_have_not_started_never_run,
+    dropping_a_map_cancels_what_has_not_started,
+    dropping_a_map_stops_a_running_chunk_before_its_next_item,
+    a_map_that_nobody_consumes_runs_its_first_window,
+    a_slow_consumer_holds_up_a_fast_pool,
+    the_map_keeps_no_result_that_it_has_given,
+    a_run_timeout_counts_for_each_item,
+    a_fixed_chunk_size_is_kept,
+    one_chunk_for_everything_does_not_overflow,
+    the_options_of_a_submission_hold_for_a_map,
+);
 
-    fn a_deadline_counts_from_the_call_and_what_is_there_in_time_is_given_first() {
-        let pool = ThreadPoolExecutor::new(2);
-        let (number, gate) = new_gate();
-        let items = [(number, 0), (number, 1)];
-        let (open, opened) = new_gate();
-        opened.open();
-        let items = [(open, 7)].into_iter().chain(items);
-        let mut results = pool.mapping().timeout(Duration::from_millis(50)).map(pass, items);
-        assert_eq!(results.blocking_next().unwrap().unwrap(), 7);
-        let error = results.blocking_next().unwrap().unwrap_err();
-        assert_eq!(error.clock(), Some(Clock::Wait));
-        assert_eq!(error.index(), Some(1));
-        assert!(results.blocking_next().is_none());
-        gate.open();
-    }
+fn shutdown_right_after_a_map_with_more_items_than_workers_does_not_hang<S: Pool>() {
+    let pool = S::with_workers(2);
+    let results = pool.map(|n: u64| n, 0..20);
+    pool.blocking_shutdown(Shutdown::new()).unwrap();
+    // The first window was taken before; what is pulled afterwards is refused.
+    let results: Vec<_> = results.into_iter().collect();
+    assert_eq!(results.len(), 20);
+    assert!(results.iter().take(4).all(Result::is_ok));
+    assert!(results.iter().skip(4).all(|r| r.as_ref().is_err_and(TaskError::is_rejected)));
+}
 
-    fn after_the_deadline_items_that_have_not_started_never_run() {
-        let pool = ThreadPoolExecutor::new(1);
-        let (number, gate) = new_gate();
-        let mapping = pool.mapping().window(10).timeout(Duration::from_millis(20));
-        let mut results = mapping.map(pass, (0..10).map(move |n| (number, n)));
-        gate.wait_for(1);
-        assert!(results.blocking_next().unwrap().unwrap_err().is_timed_out());
-        gate.open();
-        pool.blocking_shutdown(Shutdown::new()).unwrap();
-        assert_eq!(gate.arrived(), 1);
-    }
+fn a_deadline_counts_from_the_call_and_what_is_there_in_time_is_given_first<S: Pool>() {
+    let pool = S::with_workers(2);
+    let (gate, opened) = (PathGate::new(), PathGate::new());
+    opened.open();
+    let items = [(opened.door(), 7), (gate.door(), 0), (gate.door(), 1)];
+    let mut results = pool.mapping().timeout(S::PROMPT).map(pass, items);
+    assert_eq!(results.blocking_next().unwrap().unwrap(), 7);
+    let error = results.blocking_next().unwrap().unwrap_err();
+    assert_eq!(error.clock(), Some(Clock::Wait));
+    assert_eq!(error.index(), Some(1));
+    assert!(results.blocking_next().is_none());
+    gate.open();
+}
 
-    fn dropping_a_map_cancels_what_has_not_started() {
-        let pool = ThreadPoolExecutor::new(1);
-        let (number, gate) = new_gate();
-        let mapping = pool.mapping().window(20);
-        let results = mapping.map(pass, (0..20).map(move |n| (number, n)));
-        gate.wait_for(1);
-        drop(results);
-        gate.open();
-        pool.submit(|| (), ()).result().unwrap();
-        assert_eq!(gate.arrived(), 1);
-    }
+fn after_the_deadline_items_that_have_not_started_never_run<S: Pool>() {
+    let pool = S::with_workers(1);
+    let gate = PathGate::new();
+    let mapping = pool.mapping().window(10).timeout(S::PROMPT);
+    let mut results = mapping.map(pass, (0..10).map(|n| (gate.door(), n)));
+    gate.wait_for(1);
+    assert!(results.blocking_next().unwrap().unwrap_err().is_timed_out());
+    gate.open();
+    pool.blocking_shutdown(Shutdown::new()).unwrap();
+    assert_eq!(gate.arrived(), 1);
+}
 
-    fn dropping_a_map_stops_a_running_chunk_before_its_next_item() {
-        let pool = ThreadPoolExecutor::new(1);
-        let (number, gate) = new_gate();
-        let mapping = pool.mapping().window(20).chunk_size(10);
-        let results = mapping.map(pass, (0..20).map(move |n| (number, n)));
-        gate.wait_for(1);
-        drop(results);
-        gate.open();
-        pool.submit(|| (), ()).result().unwrap();
-        assert_eq!(gate.arrived(), 1);
-    }
+fn dropping_a_map_cancels_what_has_not_started<S: Pool>() {
+    let pool = S::with_workers(1);
+    let gate = PathGate::new();
+    let mapping = pool.mapping().window(20);
+    let results = mapping.map(pass, (0..20).map(|n| (gate.door(), n)));
+    gate.wait_for(1);
+    drop(results);
+    gate.open();
+    pool.submit(|| (), ()).result().unwrap();
+    assert_eq!(gate.arrived(), 1);
+}
 
-    fn a_map_that_nobody_consumes_runs_its_first_window() {
-        let pool = ThreadPoolExecutor::new(2);
-        let (number, gate) = new_gate();
-        gate.open();
-        let results = pool.map(pass, (0..1_000).map(move |n| (number, n)));
-        eventually("the first window runs", || gate.arrived() == 4);
-        pool.submit(|| (), ()).result().unwrap();
-        assert_eq!(gate.arrived(), 4);
-        drop(results);
-    }
+fn dropping_a_map_stops_a_running_chunk_before_its_next_item<S: Pool>() {
+    let pool = S::with_workers(1);
+    let gate = PathGate::new();
+    let mapping = pool.mapping().window(20).chunk_size(10);
+    let results = mapping.map(pass, (0..20).map(|n| (gate.door(), n)));
+    gate.wait_for(1);
+    drop(results);
+    gate.open();
+    pool.submit(|| (), ()).result().unwrap();
+    assert_eq!(gate.arrived(), 1);
+}
 
-    fn a_slow_consumer_holds_up_a_fast_pool() {
-        let pool = ThreadPoolExecutor::new(2);
-        let pulled = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&pulled);
-        let input = (0_u64..10_000).inspect(move |_| {
-            count.fetch_add(1, Ordering::SeqCst);
+fn a_map_that_nobody_consumes_runs_its_first_window<S: Pool>() {
+    let pool = S::with_workers(2);
+    let gate = PathGate::new();
+    gate.open();
+    let results = pool.map(pass, (0..1_000).map(|n| (gate.door(), n)));
+    eventually("the first window runs", || gate.arrived() == 4);
+    pool.submit(|| (), ()).result().unwrap();
+    assert_eq!(gate.arrived(), 4);
+    drop(results);
+}
+
+fn a_slow_consumer_holds_up_a_fast_pool<S: Pool>() {
+    let pool = S::with_workers(2);
+    let pulled = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&pulled);
+    let input = (0_u64..10_000).inspect(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    let mut results = pool.mapping().window(16).map(|n: u64| n, input);
+    for taken in 1..=100 {
+        results.blocking_next().unwrap().unwrap();
+        // All that was pulled is finished long before the next is asked for.
+        eventually("the pool has nothing to do", || {
+            let stats = S::stats(&pool);
+            stats.queued() + stats.running() == 0
         });
-        let mut results = pool.mapping().window(16).map(|n: u64| n, input);
-        for taken in 1..=100 {
-            results.blocking_next().unwrap().unwrap();
-            // All that was pulled is finished long before the next is asked for.
-            eventually("the pool has nothing to do", || {
-                let stats = pool.stats();
-                stats.queued() + stats.running() == 0
-            });
-            assert!(pulled.load(Ordering::SeqCst) <= taken + 16);
-        }
-    }
-
-    fn the_map_keeps_no_result_that_it_has_given() {
-        let pool = ThreadPoolExecutor::new(1);
-        let mut results = pool.mapping().chunk_size(4).map(|n: u64| vec![n], 0..8);
-        while let Some(result) = results.blocking_next() {
-            // Moved out: what the map had of it is gone with it.
-            assert_eq!(result.unwrap().capacity(), 1);
-        }
-        assert!(format!("{results:?}").contains("given: 8"));
-    }
-
-    fn a_run_timeout_counts_for_each_item() {
-        let pool = ThreadPoolExecutor::new(2);
-        let (number, gate) = new_gate();
-        let (open, opened) = new_gate();
-        opened.open();
-        let options = TaskOptions::new().run_timeout(Duration::from_millis(30));
-        let items = [(open, 0), (number, 1), (open, 2)];
-        let results: Vec<_> = pool.with(options).mapping().chunk_size(3).map(pass, items).into_iter().collect();
-        assert_eq!(*results[0].as_ref().unwrap(), 0);
-        let error = results[1].as_ref().unwrap_err();
-        assert_eq!((error.clock(), error.index()), (Some(Clock::Run), Some(1)));
-        assert_eq!(*results[2].as_ref().unwrap(), 2);
-        gate.open();
-    }
-
-    fn a_fixed_chunk_size_is_kept() {
-        let pool = ThreadPoolExecutor::new(2);
-        let results = pool.mapping().window(100).chunk_size(10).map(|n: u64| n, 0..1_000);
-        assert_eq!(results.into_iter().count(), 1_000);
-        assert_eq!(pool.stats().submitted(), 100);
-    }
-
-    fn one_chunk_for_everything_does_not_overflow() {
-        for size in [usize::MAX, 1 << 63] {
-            let pool = ThreadPoolExecutor::new(2);
-            let results = pool.mapping().chunk_size(size).map(|n: u64| n, 0..10);
-            assert_eq!(results.into_iter().count(), 10);
-        }
-    }
-
-    fn the_options_of_a_submission_hold_for_a_map() {
-        let pool = ThreadPoolExecutor::new(2);
-        let named = pool.with(TaskOptions::new().name("squares"));
-        let sum: u64 = named.map(|n: u64| n * n, 0..4).into_iter().map(Result::unwrap).sum();
-        assert_eq!(sum, 14);
-        let refuse = |n: u64| if n == 1 { Err("one") } else { Ok(n) };
-        let results: Vec<_> = named.try_map(refuse, 0..2).into_iter().collect();
-        assert_eq!(results[1].as_ref().unwrap_err().message().unwrap(), "one");
+        assert!(pulled.load(Ordering::SeqCst) <= taken + 16);
     }
 }
+
+fn the_map_keeps_no_result_that_it_has_given<S: Pool>() {
+    let pool = S::with_workers(1);
+    let mut results = pool.mapping().chunk_size(4).map(|n: u64| vec![n], 0..8);
+    while let Some(result) = results.blocking_next() {
+        // Moved out: what the map had of it is gone with it.
+        assert_eq!(result.unwrap().capacity(), 1);
+    }
+    assert!(format!("{results:?}").contains("given: 8"));
+}
+
+fn a_run_timeout_counts_for_each_item<S: Pool>() {
+    let pool = S::with_workers(2);
+    let (gate, opened) = (PathGate::new(), PathGate::new());
+    opened.open();
+    let options = TaskOptions::new().run_timeout(Duration::from_millis(100));
+    let items = [(opened.door(), 0), (gate.door(), 1), (opened.door(), 2)];
+    let results: Vec<_> = pool.with(options).mapping().chunk_size(3).map(pass, items).into_iter().collect();
+    assert_eq!(*results[0].as_ref().unwrap(), 0);
+    let error = results[1].as_ref().unwrap_err();
+    assert_eq!((error.clock(), error.index()), (Some(Clock::Run), Some(1)));
+    assert_eq!(*results[2].as_ref().unwrap(), 2);
+    gate.open();
+}
+
+fn a_fixed_chunk_size_is_kept<S: Pool>() {
+    let pool = S::with_workers(2);
+    let results = pool.mapping().window(100).chunk_size(10).map(|n: u64| n, 0..1_000);
+    assert_eq!(results.into_iter().count(), 1_000);
+    assert_eq!(S::stats(&pool).submitted(), 100);
+}
+
+fn one_chunk_for_everything_does_not_overflow<S: Pool>() {
+    for size in [usize::MAX, 1 << 63] {
+        let pool = S::with_workers(2);
+        let results = pool.mapping().chunk_size(size).map(|n: u64| n, 0..10);
+        assert_eq!(results.into_iter().count(), 10);
+    }
+}
+
+fn the_options_of_a_submission_hold_for_a_map<S: Pool>() {
+    let pool = S::with_workers(2);
+    let named = pool.with(TaskOptions::new().name("squares"));
+    let sum: u64 = named.map(|n: u64| n * n, 0..4).into_iter().map(Result::unwrap).sum();
+    assert_eq!(sum, 14);
+    let refuse = |n: u64| if n == 1 { Err("one") } else { Ok(n) };
+    let results: Vec<_> = named.try_map(refuse, 0..2).into_iter().collect();
+    assert_eq!(results[1].as_ref().unwrap_err().message().unwrap(), "one");
+}
+

@@ -7,123 +7,139 @@ use std::time::{Duration, Instant};
 
 use concurrent_futures::{Executor, Outcome, Shutdown, TaskError, TaskFuture, ThreadPoolExecutor};
 
-use crate::harness::{Gate, busy_pool, eventually, tests, threads_of_ours};
+use crate::harness::{
+    Door, Gate, PathGate, Pool, busy, busy_pool, children, eventually, on_every_pool, tests,
+    threads_of_ours,
+};
+
+on_every_pool!(
+    shutdown_waits_for_fifty_sleeping_tasks_and_all_have_results,
+    shutdown_can_be_awaited,
+    cancelling_what_is_pending_lets_what_runs_finish,
+    cancelling_without_waiting_returns_at_once,
+    shutdown_without_waiting_keeps_what_was_promised,
+    submit_cancel_and_shutdown_at_once,
+    one_task_a_worker_a_failing_one_and_no_wait,
+    dropping_the_pool_keeps_what_was_promised,
+);
+
+fn shutdown_waits_for_fifty_sleeping_tasks_and_all_have_results<S: Pool>() {
+    let pool = S::with_workers(5);
+    let sleep = || std::thread::sleep(Duration::from_millis(2));
+    let futures: Vec<_> = (0..50).map(|_| pool.submit(sleep, ())).collect();
+    pool.blocking_shutdown(Shutdown::new()).unwrap();
+    assert!(futures.iter().all(TaskFuture::is_done));
+    assert!(futures.into_iter().all(|future| future.result().is_ok()));
+}
+
+fn shutdown_can_be_awaited<S: Pool>() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let pool = S::with_workers(2);
+        let future = pool.submit(|| 1, ());
+        pool.shutdown(Shutdown::new()).await.unwrap();
+        assert!(future.is_done());
+        pool.shutdown(Shutdown::new()).await.unwrap();
+        let refused = pool.blocking_shutdown(Shutdown::new());
+        assert!(refused.is_ok(), "there is nothing to wait for any more");
+    });
+}
+
+fn cancelling_what_is_pending_lets_what_runs_finish<S: Pool>() {
+    let (pool, gate) = busy::<S>();
+    let running = S::stats(&pool).running();
+    let pending: Vec<_> = (0..10).map(|_| pool.submit(|| 1, ())).collect();
+    let opener = {
+        let first = pending[0].handle();
+        std::thread::spawn(move || {
+            eventually("the pending are cancelled", || first.is_done());
+            gate.open();
+        })
+    };
+    pool.blocking_shutdown(Shutdown::new().cancel_pending(true)).unwrap();
+    opener.join().unwrap();
+    assert_eq!(running, 1);
+    assert!(pending.iter().all(TaskFuture::is_cancelled));
+    let stats = S::stats(&pool);
+    assert_eq!(stats.finished_with(Outcome::Succeeded), 1);
+    assert_eq!((stats.queued(), stats.running(), stats.workers()), (0, 0, 0));
+}
+
+fn cancelling_without_waiting_returns_at_once<S: Pool>() {
+    let (pool, gate) = busy::<S>();
+    let pending: Vec<_> = (0..10).map(|_| pool.submit(|| 1, ())).collect();
+    let how = Shutdown::new().wait(false).cancel_pending(true);
+    pool.blocking_shutdown(how).unwrap();
+    assert!(pending.iter().all(TaskFuture::is_cancelled));
+    gate.open();
+}
+
+fn shutdown_without_waiting_keeps_what_was_promised<S: Pool>() {
+    let (pool, gate) = busy::<S>();
+    let pending: Vec<_> = (0..10_u64).map(|n| pool.submit(|n: u64| n, n)).collect();
+    pool.blocking_shutdown(Shutdown::new().wait(false)).unwrap();
+    assert!(pool.submit(|| 1, ()).result().unwrap_err().is_rejected());
+    gate.open();
+    for (n, future) in (0..).zip(pending) {
+        assert_eq!(future.result().unwrap(), n);
+    }
+}
+
+fn submit_cancel_and_shutdown_at_once<S: Pool>() {
+    for _ in 0..S::ROUNDS {
+        let pool = S::with_workers(2);
+        let futures: Vec<_> = (0..4_u64).map(|n| pool.submit(|n: u64| n, n)).collect();
+        for future in &futures {
+            future.cancel();
+        }
+        pool.blocking_shutdown(Shutdown::new().wait(false)).unwrap();
+        for future in futures {
+            assert!(matches!(future.result(), Ok(_) | Err(_)));
+        }
+    }
+}
+
+fn one_task_a_worker_a_failing_one_and_no_wait<S: Pool>() {
+    for _ in 0..S::ROUNDS / 4 {
+        let pool = S::with_workers(2);
+        let gate = PathGate::new();
+        let futures: Vec<_> = (0..2)
+            .map(|n: u8| {
+                let fail = |door: Door, n: u8| {
+                    door.pass();
+                    assert!(n == 0, "the second fails");
+                };
+                pool.submit(fail, (gate.door(), n))
+            })
+            .collect();
+        gate.wait_for(2);
+        pool.blocking_shutdown(Shutdown::new().wait(false)).unwrap();
+        gate.open();
+        let results: Vec<Result<(), TaskError>> =
+            futures.into_iter().map(TaskFuture::result).collect();
+        assert!(results[0].is_ok());
+        assert!(results[1].as_ref().is_err_and(TaskError::is_panicked));
+    }
+}
+
+fn dropping_the_pool_keeps_what_was_promised<S: Pool>() {
+    let (pool, gate) = busy::<S>();
+    let clone = pool.clone();
+    let pending: Vec<_> = (0..10_u64).map(|n| pool.submit(|n: u64| n, n)).collect();
+    drop(pool);
+    let more = clone.submit(|| 99, ());
+    drop(clone);
+    gate.open();
+    for (n, future) in (0..).zip(pending) {
+        assert_eq!(future.result().unwrap(), n);
+    }
+    assert_eq!(more.result().unwrap(), 99);
+    eventually("the threads and processes end", || {
+        threads_of_ours().is_empty() && children().is_empty()
+    });
+}
 
 tests! {
-    fn shutdown_waits_for_fifty_sleeping_tasks_and_all_have_results() {
-        let pool = ThreadPoolExecutor::new(5);
-        let sleep = || std::thread::sleep(Duration::from_millis(2));
-        let futures: Vec<_> = (0..50).map(|_| pool.spawn(sleep)).collect();
-        pool.blocking_shutdown(Shutdown::new()).unwrap();
-        assert!(futures.iter().all(TaskFuture::is_done));
-        assert!(futures.into_iter().all(|future| future.result().is_ok()));
-    }
-
-    fn shutdown_can_be_awaited() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            let pool = ThreadPoolExecutor::new(2);
-            let future = pool.submit(|| 1, ());
-            pool.shutdown(Shutdown::new()).await.unwrap();
-            assert!(future.is_done());
-            pool.shutdown(Shutdown::new()).await.unwrap();
-            let refused = pool.blocking_shutdown(Shutdown::new());
-            assert!(refused.is_ok(), "there is nothing to wait for any more");
-        });
-    }
-
-    fn cancelling_what_is_pending_lets_what_runs_finish() {
-        let (pool, gate) = busy_pool();
-        let running = pool.stats().running();
-        let pending: Vec<_> = (0..10).map(|_| pool.submit(|| 1, ())).collect();
-        let opener = {
-            let first = pending[0].handle();
-            std::thread::spawn(move || {
-                eventually("the pending are cancelled", || first.is_done());
-                gate.open();
-            })
-        };
-        pool.blocking_shutdown(Shutdown::new().cancel_pending(true)).unwrap();
-        opener.join().unwrap();
-        assert_eq!(running, 1);
-        assert!(pending.iter().all(TaskFuture::is_cancelled));
-        let stats = pool.stats();
-        assert_eq!(stats.finished_with(Outcome::Succeeded), 1);
-        assert_eq!((stats.queued(), stats.running(), stats.workers()), (0, 0, 0));
-    }
-
-    fn cancelling_without_waiting_returns_at_once() {
-        let (pool, gate) = busy_pool();
-        let pending: Vec<_> = (0..10).map(|_| pool.submit(|| 1, ())).collect();
-        let how = Shutdown::new().wait(false).cancel_pending(true);
-        pool.blocking_shutdown(how).unwrap();
-        assert!(pending.iter().all(TaskFuture::is_cancelled));
-        gate.open();
-    }
-
-    fn shutdown_without_waiting_keeps_what_was_promised() {
-        let (pool, gate) = busy_pool();
-        let pending: Vec<_> = (0..10_u64).map(|n| pool.submit(|n: u64| n, n)).collect();
-        pool.blocking_shutdown(Shutdown::new().wait(false)).unwrap();
-        assert!(pool.submit(|| 1, ()).result().unwrap_err().is_rejected());
-        gate.open();
-        for (n, future) in (0..).zip(pending) {
-            assert_eq!(future.result().unwrap(), n);
-        }
-    }
-
-    fn submit_cancel_and_shutdown_at_once() {
-        for _ in 0..200 {
-            let pool = ThreadPoolExecutor::new(2);
-            let futures: Vec<_> = (0..4_u64).map(|n| pool.submit(|n: u64| n, n)).collect();
-            for future in &futures {
-                future.cancel();
-            }
-            pool.blocking_shutdown(Shutdown::new().wait(false)).unwrap();
-            for future in futures {
-                assert!(matches!(future.result(), Ok(_) | Err(_)));
-            }
-        }
-    }
-
-    fn one_task_a_worker_a_failing_one_and_no_wait() {
-        for _ in 0..50 {
-            let pool = ThreadPoolExecutor::new(2);
-            let gate = Gate::default();
-            let futures: Vec<_> = (0..2)
-                .map(|n| {
-                    let gate = gate.clone();
-                    pool.spawn(move || {
-                        gate.pass();
-                        assert!(n == 0, "the second fails");
-                    })
-                })
-                .collect();
-            gate.wait_for(2);
-            pool.blocking_shutdown(Shutdown::new().wait(false)).unwrap();
-            gate.open();
-            let results: Vec<Result<(), TaskError>> =
-                futures.into_iter().map(TaskFuture::result).collect();
-            assert!(results[0].is_ok());
-            assert!(results[1].as_ref().is_err_and(TaskError::is_panicked));
-        }
-    }
-
-    fn dropping_the_pool_keeps_what_was_promised() {
-        let (pool, gate) = busy_pool();
-        let clone = pool.clone();
-        let pending: Vec<_> = (0..10_u64).map(|n| pool.submit(|n: u64| n, n)).collect();
-        drop(pool);
-        let more = clone.submit(|| 99, ());
-        drop(clone);
-        gate.open();
-        for (n, future) in (0..).zip(pending) {
-            assert_eq!(future.result().unwrap(), n);
-        }
-        assert_eq!(more.result().unwrap(), 99);
-        eventually("the threads end", || threads_of_ours().is_empty());
-    }
-
     fn nothing_is_left_of_the_workers_afterwards() {
         let pool = ThreadPoolExecutor::new(4);
         let gate = Gate::default();

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use concurrent_futures::stream::StreamExt as _;
-use concurrent_futures::{AsCompleted, Executor, Promise, ThreadPoolExecutor, as_completed};
+use concurrent_futures::{AsCompleted, Executor, Promise, as_completed};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::harness::{Subject, on_every_executor, tests};
+use crate::harness::{Pool, Subject, on_every_executor, on_every_pool, tests};
 
 on_every_executor!(
     map_and_as_completed_are_streams,
@@ -69,44 +69,60 @@ fn an_error_of_a_streams_item_knows_its_index<S: Subject>() {
     });
 }
 
+on_every_pool!(
+    a_stream_is_pulled_no_further_than_its_window,
+    as_completed_can_be_fed_by_a_channel,
+    a_shut_down_executor_ends_no_stream_but_refuses_each_item,
+);
+
+fn a_stream_is_pulled_no_further_than_its_window<S: Pool>() {
+    on_a_runtime(async {
+        let pool = S::with_workers(2);
+        let pulled = std::cell::Cell::new(0);
+        let input = stream::iter(0_u64..).inspect(|_| pulled.set(pulled.get() + 1));
+        let results: Vec<_> = input.map_on(&pool, |n: u64| n).take(10).collect().await;
+        assert_eq!(results.len(), 10);
+        assert!(pulled.get() <= 10 + 4, "{} items were pulled", pulled.get());
+    });
+}
+
+fn as_completed_can_be_fed_by_a_channel<S: Pool>() {
+    on_a_runtime(async {
+        let pool = S::with_workers(2);
+        let (sender, receiver) = tokio::sync::mpsc::channel(4);
+        let (acknowledge, mut acknowledged) = tokio::sync::mpsc::channel::<u64>(1);
+        let feeder = async move {
+            for n in 0..20_u64 {
+                sender.send(pool.submit(|n: u64| n, n)).await.unwrap();
+                // What was put in comes out before the input has ended.
+                assert_eq!(acknowledged.recv().await, Some(n));
+            }
+        };
+        let walker = async move {
+            let mut done = AsCompleted::new().fed_by(ReceiverStream::new(receiver));
+            let mut count = 0;
+            while let Some(future) = done.next().await {
+                acknowledge.send(future.await.unwrap()).await.unwrap();
+                count += 1;
+            }
+            count
+        };
+        let ((), count) = futures_util::future::join(feeder, walker).await;
+        assert_eq!(count, 20);
+    });
+}
+
+fn a_shut_down_executor_ends_no_stream_but_refuses_each_item<S: Pool>() {
+    on_a_runtime(async {
+        let pool = S::with_workers(2);
+        pool.shutdown(concurrent_futures::Shutdown::new()).await.unwrap();
+        let results: Vec<_> = stream::iter(0..5).map_on(&pool, |n: u64| n).collect().await;
+        assert_eq!(results.len(), 5);
+        assert!(results.iter().all(Result::is_err));
+    });
+}
+
 tests! {
-    fn a_stream_is_pulled_no_further_than_its_window() {
-        on_a_runtime(async {
-            let pool = ThreadPoolExecutor::new(2);
-            let pulled = std::cell::Cell::new(0);
-            let input = stream::iter(0_u64..).inspect(|_| pulled.set(pulled.get() + 1));
-            let results: Vec<_> = input.map_on(&pool, |n: u64| n).take(10).collect().await;
-            assert_eq!(results.len(), 10);
-            assert!(pulled.get() <= 10 + 4, "{} items were pulled", pulled.get());
-        });
-    }
-
-    fn as_completed_can_be_fed_by_a_channel() {
-        on_a_runtime(async {
-            let pool = ThreadPoolExecutor::new(2);
-            let (sender, receiver) = tokio::sync::mpsc::channel(4);
-            let (acknowledge, mut acknowledged) = tokio::sync::mpsc::channel::<u64>(1);
-            let feeder = async move {
-                for n in 0..20_u64 {
-                    sender.send(pool.submit(|n: u64| n, n)).await.unwrap();
-                    // What was put in comes out before the input has ended.
-                    assert_eq!(acknowledged.recv().await, Some(n));
-                }
-            };
-            let walker = async move {
-                let mut done = AsCompleted::new().fed_by(ReceiverStream::new(receiver));
-                let mut count = 0;
-                while let Some(future) = done.next().await {
-                    acknowledge.send(future.await.unwrap()).await.unwrap();
-                    count += 1;
-                }
-                count
-            };
-            let ((), count) = futures_util::future::join(feeder, walker).await;
-            assert_eq!(count, 20);
-        });
-    }
-
     fn a_fed_set_ends_when_input_and_tasks_have_ended() {
         on_a_runtime(async {
             let (promise, future) = Promise::new();
@@ -116,16 +132,6 @@ tests! {
             promise.fulfil(7).unwrap();
             assert_eq!(done.next().await.unwrap().await.unwrap(), 7);
             assert!(done.next().await.is_none());
-        });
-    }
-
-    fn a_shut_down_executor_ends_no_stream_but_refuses_each_item() {
-        on_a_runtime(async {
-            let pool = ThreadPoolExecutor::new(2);
-            pool.shutdown(concurrent_futures::Shutdown::new()).await.unwrap();
-            let results: Vec<_> = stream::iter(0..5).map_on(&pool, |n: u64| n).collect().await;
-            assert_eq!(results.len(), 5);
-            assert!(results.iter().all(Result::is_err));
         });
     }
 }

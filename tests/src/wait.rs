@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use concurrent_futures::{Executor, Promise, TaskError, TaskFuture, ThreadPoolExecutor, wait};
+use concurrent_futures::{Executor, Promise, TaskError, TaskFuture, wait};
 
-use crate::harness::{Gate, Subject, busy_pool, on_every_executor, tests};
+use crate::harness::{PathGate, Pool, Subject, busy, on_every_executor, on_every_pool, pass, tests};
 
 on_every_executor!(
     all_are_waited_for_and_come_back_in_their_order,
@@ -49,6 +49,36 @@ fn a_failure_that_is_there_ends_a_wait_for_the_first_error_at_once<S: Subject>()
 /// Promises and the futures that belong to them.
 fn promises(count: usize) -> (Vec<Promise<u32>>, Vec<TaskFuture<u32>>) {
     (0..count).map(|_| Promise::new()).unzip()
+}
+
+on_every_pool!(
+    a_hundred_futures_that_finish_at_once_are_all_seen,
+    waiters_wake_when_what_they_wait_for_is_cancelled,
+);
+
+fn a_hundred_futures_that_finish_at_once_are_all_seen<S: Pool>() {
+    for _ in 0..S::ROUNDS / 4 {
+        let pool = S::with_workers(8);
+        let gate = PathGate::new();
+        let futures: Vec<_> = (0..100)
+            .map(|_| pool.submit(pass, gate.door())).collect();
+        gate.wait_for(8);
+        let opener = std::thread::spawn(move || gate.open());
+        let waited = wait(futures).blocking_wait().unwrap();
+        assert_eq!(waited.done.len(), 100);
+        opener.join().unwrap();
+    }
+}
+
+fn waiters_wake_when_what_they_wait_for_is_cancelled<S: Pool>() {
+    let (pool, gate) = busy::<S>();
+    let queued: Vec<_> = (0..10).map(|_| pool.submit(|| 1, ())).collect();
+    let waiter = std::thread::spawn(move || wait(queued).blocking_wait());
+    let cancelling = concurrent_futures::Shutdown::new().wait(false).cancel_pending(true);
+    pool.blocking_shutdown(cancelling).unwrap();
+    let waited = waiter.join().unwrap().unwrap();
+    assert!(waited.done.iter().all(TaskFuture::is_cancelled));
+    gate.open();
 }
 
 tests! {
@@ -117,35 +147,6 @@ tests! {
             let waited = wait(futures).timeout(Duration::from_millis(10)).await;
             assert_eq!(waited.pending.len(), 2);
         });
-    }
-
-    fn a_hundred_futures_that_finish_at_once_are_all_seen() {
-        for _ in 0..50 {
-            let pool = ThreadPoolExecutor::new(8);
-            let gate = Gate::default();
-            let futures: Vec<_> = (0..100)
-                .map(|_| {
-                    let gate = gate.clone();
-                    pool.spawn(move || gate.pass())
-                })
-                .collect();
-            gate.wait_for(8);
-            let opener = std::thread::spawn(move || gate.open());
-            let waited = wait(futures).blocking_wait().unwrap();
-            assert_eq!(waited.done.len(), 100);
-            opener.join().unwrap();
-        }
-    }
-
-    fn waiters_wake_when_what_they_wait_for_is_cancelled() {
-        let (pool, gate) = busy_pool();
-        let queued: Vec<_> = (0..10).map(|_| pool.submit(|| 1, ())).collect();
-        let waiter = std::thread::spawn(move || wait(queued).blocking_wait());
-        let cancelling = concurrent_futures::Shutdown::new().wait(false).cancel_pending(true);
-        pool.blocking_shutdown(cancelling).unwrap();
-        let waited = waiter.join().unwrap().unwrap();
-        assert!(waited.done.iter().all(TaskFuture::is_cancelled));
-        gate.open();
     }
 
     fn a_wait_by_reference_that_is_given_up_keeps_the_futures() {

@@ -34,16 +34,35 @@
 //!
 //! Several futures are waited for with [`wait`] and [`as_completed`]. What can go wrong is a
 //! [`TaskError`]: a function's own error ([`Executor::try_submit`]), a panic, a cancellation, a time
-//! limit ([`TaskOptions`]), a rejection. A running task sees with [`task::current`] that it should
-//! stop. [`Promise`] is the other end of a future, for results from elsewhere.
+//! limit ([`TaskOptions`]), a rejection, a worker process that was lost. A running task sees with
+//! [`task::current`] that it should stop; in a process it can be ended. [`Promise`] is the other end of
+//! a future, for results from elsewhere.
 //!
 //! # Where tasks run
 //!
 //! | executor | runs tasks | for |
 //! |---|---|---|
 //! | [`ThreadPoolExecutor`] | on threads | work that blocks or computes |
+//! | [`ProcessPoolExecutor`] | in worker processes, on Linux (x86-64, aarch64) | work that may crash, leak or not end |
 //! | [`InlineExecutor`] | where they are submitted | tests |
 //! | [`AnyExecutor`] | on one of these | a choice at run time |
+//!
+//! A worker process is this program, started again; it takes over before `main`, so nothing has to be
+//! registered or called ([`worker::init`] is for programs that want no life before `main`). Arguments
+//! and results cross as [`codec`] says. A crash costs the task that ran:
+//!
+//! ```
+//! use concurrent_futures::{Executor, ProcessPoolExecutor, TaskError};
+//!
+//! # fn main() -> Result<(), TaskError> {
+//! let pool = ProcessPoolExecutor::new(2);
+//! let lost = pool.submit(|| -> u32 { std::process::abort() }, ());
+//! let value = pool.submit(u64::pow, (2, 10));
+//! assert!(lost.result().unwrap_err().is_worker_lost());
+//! assert_eq!(value.result()?, 1024);
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # Blocking
 //!
@@ -88,7 +107,12 @@ pub use executor::{
 };
 pub use id::TaskId;
 pub use map::{Map, Mapping};
-#[cfg(all(any(test, fuzzing), not(concurrent_futures_loom)))]
+#[cfg(all(
+    any(test, fuzzing),
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(concurrent_futures_loom)
+))]
 #[doc(hidden)]
 pub use process::fuzzing;
 pub use process::{ProcessPoolBuilder, ProcessPoolExecutor, WorkerState, WorkerStats, worker};

@@ -11,13 +11,16 @@ use rustix::process::Signal;
 
 use super::door::{Door, Visitor};
 use super::system::{Process, SOON, assert_ended};
-use super::visit::{pass, pass_with};
+use super::visit::{knock, pass, pass_with};
 use crate::harness::{eventually, tests};
 
 /// A pool whose workers have SIGTERM as their only end: nothing in it waits for the KILL after it.
 fn patient_pool(workers: usize) -> ProcessPoolExecutor {
     let builder = ProcessPoolExecutor::builder().max_workers(workers);
-    builder.kill_grace(Duration::from_secs(1_000)).build().unwrap()
+    builder
+        .kill_grace(Duration::from_secs(1_000))
+        .build()
+        .unwrap()
 }
 
 /// Tasks have been short so far, so that several are handed over to a worker at a time.
@@ -36,7 +39,11 @@ fn have_family(door: String) {
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut family = vec![child.id()];
-    family.extend(lines.take(3).map(|line| line.unwrap().parse::<u32>().unwrap()));
+    family.extend(
+        lines
+            .take(3)
+            .map(|line| line.unwrap().parse::<u32>().unwrap()),
+    );
     pass_with(&door, &family);
     let _ = child.wait();
 }
@@ -127,6 +134,27 @@ tests! {
             assert_eq!(future.result().unwrap(), n);
         }
         assert_eq!(pool.stats().finished_with(Outcome::Aborted), 1);
+    }
+
+    fn a_task_whose_children_multiply_is_ended_with_all_of_them() {
+        let pool = patient_pool(1);
+        for _ in 0..5 {
+            let door = Door::new();
+            let multiply = |door: String| {
+                // Each of them holds the other end of what the test reads from.
+                let stream = std::os::fd::OwnedFd::from(knock(&door, &[]));
+                let script = "while :; do sleep 1000 & done";
+                let mut shell = Command::new("/bin/sh").args(["-c", script]).stdout(stream).spawn().unwrap();
+                let _ = shell.wait();
+            };
+            let running = pool.submit(multiply, door.name());
+            let visitor = door.visitor();
+            // In the shell's own loop, which has begun.
+            eventually("the children have children", || visitor.process().descendants() > 10);
+            running.abort();
+            assert!(running.result().unwrap_err().is_aborted());
+            visitor.assert_let_go();
+        }
     }
 
     fn a_task_that_ignores_sigterm_is_killed_after_the_grace() {

@@ -5,7 +5,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::system::Process;
+use super::system::{Process, read_to_its_end};
 
 /// Where tasks knock, by its name, with [`pass`](super::visit::pass).
 pub(super) struct Door {
@@ -72,6 +72,11 @@ impl Visitor {
     /// The task's process first, then those that it has named.
     pub(super) fn into_processes(self) -> Vec<Process> {
         self.processes
+    }
+
+    /// Nobody may be left soon who holds the other end.
+    pub(super) fn assert_let_go(self) {
+        read_to_its_end(self.stream.into_inner());
     }
 
     /// Opens the door, and waits until the task has gone through.

@@ -22,7 +22,10 @@ fn link(path: String) -> PathBuf {
 
 /// The value of a line of a file as in `/proc/self/status`.
 fn field(status: &str, name: &str) -> String {
-    let line = status.lines().find(|line| line.starts_with(name)).expect("there is such a line");
+    let line = status
+        .lines()
+        .find(|line| line.starts_with(name))
+        .expect("there is such a line");
     line.split_once(':').unwrap().1.trim().to_owned()
 }
 

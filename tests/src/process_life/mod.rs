@@ -1,9 +1,12 @@
 //! Worker processes from their start to their end, and what becomes of them when something goes wrong.
 
+mod built_otherwise;
 mod control;
 mod death;
+mod descriptors;
 mod door;
 mod environment;
+mod hardship;
 mod nesting;
 mod orphans;
 mod programs;

@@ -21,13 +21,16 @@ fn nest(levels: u32) -> Vec<u32> {
 
 fn crash_below() -> bool {
     let pool = ProcessPoolExecutor::new(1);
-    let lost = pool.submit(|| -> u32 { std::process::abort() }, ()).result();
+    let lost = pool
+        .submit(|| -> u32 { std::process::abort() }, ())
+        .result();
     lost.unwrap_err().is_worker_lost() && pool.submit(u64::pow, (2, 10)).result().unwrap() == 1024
 }
 
 fn sum_in_threads(numbers: Vec<u64>) -> u64 {
     let pool = ThreadPoolExecutor::new(2);
-    pool.map(|n: u64| 2 * n, numbers).map(|result| result.unwrap()).sum()
+    let doubled = pool.map(|n: u64| 2 * n, numbers);
+    doubled.into_iter().map(Result::unwrap).sum()
 }
 
 /// What a copy of this process ends with, made by `fork` without starting another program.

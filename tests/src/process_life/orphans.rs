@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use super::door::Door;
 use super::programs::{PARENT, program, said_with};
-use super::system::{Process, SOON, assert_ended, read_to_its_end};
+use super::system::{Process, SOON, assert_ended, children_of, read_to_its_end};
 use crate::harness::tests;
 
 fn parent(situation: &str, door: &Door) -> (Child, Process) {
@@ -33,16 +33,6 @@ fn killed_in(situation: &str, visits: usize) -> Vec<Process> {
     // Nobody else is left that has its output.
     read_to_its_end(child.stdout.take().unwrap());
     processes
-}
-
-/// The children of a process, as far as the kernel tells.
-fn children_of(pid: u32) -> String {
-    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
-        return String::new();
-    };
-    threads
-        .filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("children")).ok())
-        .collect()
 }
 
 tests! {
@@ -76,6 +66,10 @@ tests! {
         killed_in("spinning", 1);
     }
 
+    fn workers_that_have_closed_every_descriptor_end_when_their_parent_is_killed() {
+        killed_in("without-descriptors", 1);
+    }
+
     fn what_tasks_have_started_ends_when_the_parent_is_killed() {
         assert_eq!(killed_in("with-children", 1).len(), 5);
     }
@@ -89,8 +83,7 @@ tests! {
         let (mut child, process) = parent("nested", &door);
         let mut visitors = door.visitors(3);
         let first = children_of(process.pid());
-        let is_first = |pid: u32| first.split_whitespace().any(|child| child == pid.to_string());
-        visitors.sort_by_key(|visitor| !is_first(visitor.pid()));
+        visitors.sort_by_key(|visitor| !first.contains(&visitor.pid()));
         visitors[0].process().kill();
         let family: Vec<_> = visitors.into_iter().flat_map(super::door::Visitor::into_processes).collect();
         assert_ended(&family);

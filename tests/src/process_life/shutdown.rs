@@ -143,8 +143,8 @@ tests! {
     }
 
     fn submits_that_race_with_a_shutdown_are_run_or_refused_and_none_is_lost() {
-        const SUBMITS: u64 = 1_000;
-        for round in 0..4 {
+        const SUBMITS: u64 = 10_000;
+        for round in 0..3 {
             let pool = ProcessPoolExecutor::new(2);
             let (ran, refused) = (AtomicU64::new(0), AtomicU64::new(0));
             let gate = Gate::default();

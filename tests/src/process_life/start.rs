@@ -2,7 +2,7 @@
 
 use concurrent_futures::{Executor, ProcessPoolExecutor};
 
-use super::programs::{START, program, said, without_constructor};
+use super::programs::{START, program, said};
 use crate::harness::tests;
 
 registry::submit!(registry::Plugin("of this program"));
@@ -68,17 +68,5 @@ tests! {
         let pool = ProcessPoolExecutor::new(1);
         let there = pool.submit(|| std::env::args().collect::<Vec<String>>(), ());
         assert_eq!(there.result().unwrap(), here);
-    }
-
-    fn without_life_before_main_a_call_at_its_top_begins_the_workers() {
-        assert_eq!(said(&mut program(without_constructor(), "init")), "main\n1024\n");
-    }
-
-    fn without_that_call_building_fails_and_names_it_and_main_runs_once() {
-        let text = said(&mut program(without_constructor(), "no-init"));
-        let lines: Vec<_> = text.lines().collect();
-        assert_eq!((lines.len(), lines[0]), (2, "main"));
-        assert!(lines[1].starts_with("WrongProgram: "), "{text}");
-        assert!(lines[1].contains("concurrent_futures::worker::init()"), "{text}");
     }
 }

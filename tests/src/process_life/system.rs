@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// What must end does so within this time.
@@ -31,11 +32,24 @@ impl Process {
 
     pub(super) fn signal(&self, signal: Signal) {
         let descriptor = self.descriptor.as_ref().expect("it was alive");
-        pidfd_send_signal(descriptor, signal).expect("it is alive");
+        match pidfd_send_signal(descriptor, signal) {
+            // It has ended in between.
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(error) => panic!("{error}"),
+        }
     }
 
     pub(super) fn kill(&self) {
         self.signal(Signal::KILL);
+    }
+
+    /// Kills it if it is a child of this process, and not one that has got the number of a child.
+    pub(super) fn kill_if_ours(&self) -> bool {
+        let is_ours = children_of(std::process::id()).contains(&self.pid);
+        is_ours && self.is_alive() && {
+            self.kill();
+            true
+        }
     }
 
     /// Whether it ends within the time.
@@ -52,6 +66,14 @@ impl Process {
         !self.ends_within(Duration::ZERO)
     }
 
+    /// How many processes there are below it.
+    pub(super) fn descendants(&self) -> usize {
+        children_of(self.pid)
+            .into_iter()
+            .map(|child| 1 + Self::of(child).descendants())
+            .sum()
+    }
+
     /// Whether none of its threads runs.
     pub(super) fn is_asleep(&self) -> bool {
         let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.pid)) else {
@@ -60,10 +82,29 @@ impl Process {
         threads
             .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("stat")).ok())
             .all(|stat| {
-                let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+                let state = stat
+                    .rsplit(") ")
+                    .next()
+                    .and_then(|rest| rest.chars().next());
                 matches!(state, Some('S' | 'T'))
             })
     }
+}
+
+/// The children of a process, as far as the kernel tells; none if it is gone.
+pub(super) fn children_of(pid: u32) -> Vec<u32> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    threads
+        .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("children")).ok())
+        .flat_map(|line| {
+            let children = line
+                .split_whitespace()
+                .map(|child| child.parse().expect("a process id"));
+            children.collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 /// Each must end soon.
@@ -83,7 +124,10 @@ pub(super) fn read_to_its_end(mut pipe: impl Read + std::os::fd::AsFd) -> String
         let mut sources = [PollFd::new(&pipe, PollFlags::IN)];
         let is_told = poll(&mut sources, Some(&limit)).expect("a pipe");
         let so_far = String::from_utf8_lossy(&text);
-        assert!(is_told == 1, "a process is left that holds the pipe; it has said {so_far:?}");
+        assert!(
+            is_told == 1,
+            "a process is left that holds the pipe; it has said {so_far:?}"
+        );
         let mut part = [0; 4096];
         match pipe.read(&mut part).expect("a pipe") {
             0 => return String::from_utf8(text).expect("text"),

@@ -254,8 +254,17 @@ tests! {
         let events = Arc::new(Mutex::new(Vec::new()));
         let subscriber = tracing_subscriber::registry().with(Events(Arc::clone(&events)));
         let dispatch = tracing::Dispatch::new(subscriber);
+        // The warning comes from a thread of the pool, which is known to the observer.
+        struct Subscribes(tracing::Dispatch);
+        impl Observer for Subscribes {
+            fn finished(&self, _: TaskInfo<'_>, _: Outcome, _: Option<Run>) {
+                // For the rest of this thread's life.
+                std::mem::forget(tracing::dispatcher::set_default(&self.0));
+            }
+        }
+        let observer = Arc::new(Subscribes(dispatch.clone()));
         tracing::dispatcher::with_default(&dispatch, || {
-            let pool = ProcessPoolExecutor::new(1);
+            let pool = ProcessPoolExecutor::builder().max_workers(1).observer(observer).build().unwrap();
             let crash = || -> u8 { std::process::abort() };
             let request = tracing::info_span!("request");
             let future = request.in_scope(|| pool.submit(crash, ()));

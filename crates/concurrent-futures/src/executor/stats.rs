@@ -42,6 +42,22 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// Of an executor that does nothing.
+    pub(crate) fn none(max_workers: usize) -> Self {
+        Self {
+            submitted: 0,
+            taken: 0,
+            finished: [0; Outcome::COUNT],
+            rejected: 0,
+            occupied: 0,
+            workers: 0,
+            idle: 0,
+            max_workers,
+            waiting_times: Times::none(),
+            running_times: Times::none(),
+        }
+    }
+
     /// Tasks that the executor has taken.
     #[must_use]
     pub fn submitted(&self) -> u64 {

@@ -25,6 +25,9 @@ const DEFAULT_KILL_GRACE: Duration = Duration::from_secs(3);
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const DEFAULT_MAX_PAYLOAD: u64 = 2 << 30;
 
+/// The kernel allows little more for the name of shared memory.
+const MOST_NAME: usize = 200;
+
 /// Options of a [`ProcessPoolExecutor`]: made by [`ProcessPoolExecutor::builder`].
 ///
 /// ```
@@ -211,8 +214,10 @@ impl ProcessPoolBuilder {
             ));
         }
         let name = self.name.unwrap_or_else(default_name);
-        if name.contains('\0') {
-            return Err(BuildError::invalid("the name contains a NUL byte"));
+        if name.contains('\0') || name.len() > MOST_NAME {
+            return Err(BuildError::invalid(
+                "the name contains a NUL byte, or has more than 200 bytes",
+            ));
         }
         for (key, value) in &self.environment {
             let text = key.as_encoded_bytes();

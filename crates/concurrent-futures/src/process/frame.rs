@@ -127,3 +127,44 @@ pub(super) fn split_u64(bytes: &[u8]) -> Result<(u64, &[u8]), Violation> {
         None => Err(Violation("a frame is cut off")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_header_of_a_task_is_split_as_it_was_written(
+            (number, call, id) in any::<(u64, u64, u64)>(),
+            (items, is_large, is_timed) in any::<(u32, bool, bool)>(),
+            arguments in vec(any::<u8>(), 0..20),
+        ) {
+            let header = TaskHeader { number, call: Name(call), items, is_large, is_timed, id };
+            let frame = [&header.to_bytes()[..], &arguments].concat();
+            prop_assert_eq!(TaskHeader::split(&frame), Ok((header, &arguments[..])));
+        }
+
+        #[test]
+        fn the_header_of_a_reply_is_split_as_it_was_written(
+            (number, nanos) in any::<(u64, u64)>(),
+            value in vec(any::<u8>(), 0..20),
+        ) {
+            let header = ReplyHeader { number, nanos };
+            let frame = [&header.to_bytes()[..], &value].concat();
+            prop_assert_eq!(ReplyHeader::split(&frame), Ok((header, &value[..])));
+        }
+
+        #[test]
+        fn a_header_that_is_cut_off_is_refused(bytes in vec(any::<u8>(), 0..40)) {
+            let length = bytes.len();
+            prop_assert_eq!(TaskHeader::split(&bytes).is_ok(), length >= TaskHeader::BYTES);
+            prop_assert_eq!(ReplyHeader::split(&bytes).is_ok(), length >= 16);
+            prop_assert_eq!(split_u64(&bytes).is_ok(), length >= 8);
+        }
+    }
+}

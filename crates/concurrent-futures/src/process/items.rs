@@ -10,6 +10,9 @@ const WORD: usize = size_of::<u64>();
 /// The bytes before those of an item.
 pub(super) const HEADER: usize = WORD;
 
+/// The most bytes that one item can have.
+pub(super) const MOST_BYTES: u64 = u32::MAX as u64 - 16;
+
 /// The item is an encoded value.
 pub(super) const VALUE: u32 = 0;
 /// The item is an encoded error.
@@ -119,6 +122,9 @@ pub(super) fn prefix(
 
 #[cfg(all(test, not(concurrent_futures_loom)))]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -152,5 +158,78 @@ mod tests {
         assert!(split_first(&[1, 0, 0]).is_err());
         assert!(split_first(&u64::from(u32::MAX).to_le_bytes()).is_err());
         assert!(split_first(&1_u64.to_le_bytes()).is_err());
+    }
+
+    fn pushed(items: &[(u32, Vec<u8>)]) -> Vec<u8> {
+        let mut buffer = Vec::new();
+        for (kind, bytes) in items {
+            push(&mut buffer, *kind, bytes);
+        }
+        buffer
+    }
+
+    fn some_items() -> impl Strategy<Value = Vec<(u32, Vec<u8>)>> {
+        vec((any::<u32>(), vec(any::<u8>(), 0..40)), 0..12)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_pushed_in_either_way_is_split_again(items in some_items()) {
+            let buffer = pushed(&items);
+            let mut other = Vec::new();
+            for (kind, bytes) in &items {
+                push_with(&mut other, |buffer| {
+                    buffer.extend_from_slice(bytes);
+                    *kind
+                });
+            }
+            prop_assert_eq!(&other, &buffer);
+            let mut rest = &buffer[..];
+            for (index, (kind, bytes)) in items.iter().enumerate() {
+                prop_assert_eq!(skip(&buffer, index), Ok(buffer.len() - rest.len()));
+                let (item, after) = split_first(rest).expect("whole").expect("one more");
+                prop_assert_eq!(item, Item { kind: *kind, bytes });
+                rest = after;
+            }
+            prop_assert_eq!(split_first(rest), Ok(None));
+        }
+
+        #[test]
+        fn a_prefix_takes_as_many_items_as_the_limits_allow(
+            items in some_items(),
+            most in 0..14_usize,
+            most_bytes in 0..200_usize,
+        ) {
+            let buffer = pushed(&items);
+            let (count, end) = prefix(&buffer, most, most_bytes).expect("whole");
+            prop_assert_eq!(skip(&buffer, count), Ok(end));
+            prop_assert!(count <= most && (end <= most_bytes || count == 1));
+            if count < most && count < items.len() {
+                let next = skip(&buffer, count + 1).expect("one more");
+                prop_assert!(count > 0 && next > most_bytes, "one more would have been allowed");
+            }
+        }
+
+        #[test]
+        fn a_buffer_that_is_cut_off_is_refused_where_it_is_cut(items in some_items(), cut in 1..8_usize) {
+            let mut buffer = pushed(&items);
+            prop_assume!(!buffer.is_empty());
+            buffer.truncate(buffer.len() - cut);
+            prop_assert!(skip(&buffer, items.len()).is_err());
+            prop_assert!(prefix(&buffer, items.len(), usize::MAX).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_items_up_to_some_place(
+            buffer in vec(prop_oneof![any::<u8>(), Just(0), 0..20_u8], 0..100),
+        ) {
+            let mut rest = &buffer[..];
+            while let Ok(Some((item, after))) = split_first(rest) {
+                prop_assert_eq!(rest.len() - after.len(), WORD + item.bytes.len().next_multiple_of(WORD));
+                rest = after;
+            }
+        }
     }
 }

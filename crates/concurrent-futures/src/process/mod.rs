@@ -38,6 +38,8 @@ with_processes! {
     mod call;
     mod clock;
     mod frame;
+    #[cfg(any(test, fuzzing))]
+    pub mod fuzzing;
     mod items;
     mod parent;
     mod patience;

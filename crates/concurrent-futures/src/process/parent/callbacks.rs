@@ -49,13 +49,14 @@ impl Callbacks {
     pub(in crate::process) fn run(&self, run: Run) {
         let mut state = self.0.lock();
         state.queue.push_back(run);
-        if state.idle > 0 {
-            self.0.changed.notify_one();
-        } else if state.threads == 0 {
+        if state.threads == 0 {
             self.0.start_thread(state);
-        } else {
+            return;
+        }
+        if state.queue.len() > state.idle {
             self.0.watch(&mut state);
         }
+        self.0.changed.notify_one();
     }
 }
 
@@ -142,7 +143,7 @@ impl Alarm for Watch {
         if let Some(inner) = self.0.upgrade() {
             let mut state = inner.lock();
             let watch = state.watch.take();
-            if !state.queue.is_empty() && state.idle == 0 {
+            if state.queue.len() > state.idle {
                 inner.watch(&mut state);
                 inner.start_thread(state);
             } else {

@@ -4,8 +4,9 @@
 //! pool's lock, applies them in one step under it, and tells futures, observers and bells afterwards.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::process::call::decode_error;
+use crate::process::call::{decode_error, encode_error};
 use crate::process::clock;
 use crate::process::frame::{ReplyHeader, reply, split_u64};
 use crate::process::items;
@@ -16,7 +17,7 @@ use super::state::Actions;
 use crate::process::sys::{Exit, Mapped};
 use super::wait_set::WaitSet;
 use super::worker_state::{Link, Reply};
-use crate::error::{TaskError, WorkerExit};
+use crate::error::{Direction, TaskError, WorkerExit};
 use crate::task::Payload;
 
 /// How many frames of one worker are taken in at a time.
@@ -24,6 +25,12 @@ const MOST_AT_ONCE: usize = 512;
 
 /// What is taken in of items in one round, in bytes.
 const MOST_BYTES: usize = 1 << 18;
+
+/// Errors may be this long, whatever the limit of values is.
+const LEAST_LIMIT: u64 = 16 << 20;
+
+/// How soon a hand-over is tried again that lacked room.
+const ROOM_RETRY: Duration = Duration::from_millis(1);
 
 pub(in crate::process) fn run(pool: &Arc<Shared>) {
     Collector {
@@ -52,6 +59,8 @@ struct Inlet {
     link: Arc<Link>,
     reader: Reader,
     buffer: Vec<u8>,
+    /// No value is larger.
+    most_bytes: u64,
     /// It broke the rules: nothing more is read.
     is_closed: bool,
 }
@@ -69,8 +78,10 @@ impl Collector<'_> {
             self.wait_set.has_control(&self.pool.control);
             // Before the rings are read: what a dead worker has said is complete then.
             let exits = std::mem::take(&mut *self.pool.exits());
+            // After the exits were taken: whoever is gone is listened to once more.
+            let has_new_links = self.relink();
             let said: Vec<Said> = self.inlets.iter_mut().filter_map(Inlet::listen).collect();
-            let mut is_quiet = said.is_empty() && exits.is_empty();
+            let is_quiet = said.is_empty() && exits.is_empty();
             let rest = self.rest_of(&exits);
             let mut actions = Actions::default();
             let mut state = self.pool.lock();
@@ -93,19 +104,10 @@ impl Collector<'_> {
                     state.lost(launch, exit, &self.pool.options, now, &mut actions);
                 }
                 state.after_round(&self.pool.options, now, &mut actions);
-                if std::mem::take(&mut state.has_new_limits) {
-                    self.pool.start_clocks(&mut state);
-                }
             }
-            if state.links_version != self.version {
-                self.version = state.links_version;
-                is_quiet = false;
-                let links: Vec<_> = state
-                    .workers
-                    .iter()
-                    .map(|worker| Arc::clone(&worker.link))
-                    .collect();
-                self.relink(links);
+            let lacks_room = std::mem::take(&mut state.lacks_room);
+            if lacks_room && is_quiet {
+                state.after_round(&self.pool.options, clock::now(), &mut actions);
             }
             let is_over = state.is_over();
             let is_expecting = state.workers.iter().any(|worker| worker.unfinished() > 0);
@@ -114,8 +116,8 @@ impl Collector<'_> {
             if is_over {
                 return;
             }
-            if is_quiet {
-                self.rest(is_expecting);
+            if is_quiet && !has_new_links {
+                self.rest(is_expecting, lacks_room);
             }
         }
     }
@@ -133,7 +135,19 @@ impl Collector<'_> {
         rest
     }
 
-    fn relink(&mut self, links: Vec<Arc<Link>>) {
+    /// Listens to the workers that there are. True if they have changed.
+    fn relink(&mut self) -> bool {
+        let state = self.pool.lock();
+        if state.links_version == self.version {
+            return false;
+        }
+        self.version = state.links_version;
+        let links: Vec<_> = state
+            .workers
+            .iter()
+            .map(|worker| Arc::clone(&worker.link))
+            .collect();
+        drop(state);
         self.inlets
             .retain(|inlet| links.iter().any(|link| Arc::ptr_eq(link, &inlet.link)));
         for link in &links {
@@ -143,15 +157,17 @@ impl Collector<'_> {
                     link: Arc::clone(link),
                     reader: Reader::default(),
                     buffer: Vec::new(),
+                    most_bytes: self.pool.options.max_payload.max(LEAST_LIMIT),
                     is_closed: false,
                 });
             }
         }
         self.links = links;
+        true
     }
 
     /// Waits until there is something.
-    fn rest(&mut self, is_expecting: bool) {
+    fn rest(&mut self, is_expecting: bool, lacks_room: bool) {
         let Self {
             pool,
             inlets,
@@ -164,7 +180,8 @@ impl Collector<'_> {
         if is_expecting && patience.look(|| is_there() || wait_set.would_hear(&pool.control)) {
             return;
         }
-        wait_set.sleep(&pool.control, links, is_there);
+        let timeout = lacks_room.then_some(ROOM_RETRY);
+        wait_set.sleep(&pool.control, links, timeout, is_there);
     }
 }
 
@@ -231,15 +248,11 @@ impl Inlet {
         let kind = frame.kind & !reply::LARGE;
         let is_large = frame.kind & reply::LARGE != 0;
         if is_large && matches!(kind, reply::ITEM_VALUE | reply::ITEM_ERROR) {
-            let bytes = self.receive(&self.buffer)?;
-            run.push(
-                if kind == reply::ITEM_VALUE {
-                    items::VALUE
-                } else {
-                    items::ERROR
-                },
-                &bytes,
-            );
+            match self.receive(&self.buffer)? {
+                Ok(bytes) if kind == reply::ITEM_VALUE => run.push(items::VALUE, &bytes),
+                Ok(bytes) => run.push(items::ERROR, &bytes),
+                Err(error) => run.push_error(&error),
+            }
             return Ok(true);
         }
         replies.extend(run.take());
@@ -248,13 +261,13 @@ impl Inlet {
             reply::READY | reply::NOT_READY => (ReplyHeader::NONE, &self.buffer[..]),
             _ => return Err(Violation("a frame of an unknown kind")),
         };
-        let bytes = if is_large {
-            Payload::from_vec(self.receive(bytes)?)
-        } else {
-            Payload::from_slice(bytes)
+        let (kind, bytes, error) = match is_large.then(|| self.receive(bytes)).transpose()? {
+            Some(Err(error)) => (reply::ERROR, Payload::new(), Some(error)),
+            Some(Ok(bytes)) => (kind, Payload::from_vec(bytes), None),
+            None => (kind, Payload::from_slice(bytes), None),
         };
-        let error: Option<TaskError> =
-            matches!(kind, reply::ERROR | reply::NOT_READY).then(|| decode_error(&bytes));
+        let is_error = matches!(kind, reply::ERROR | reply::NOT_READY);
+        let error = error.or_else(|| is_error.then(|| decode_error(&bytes)));
         replies.push(Reply {
             kind,
             number: header.number,
@@ -267,17 +280,40 @@ impl Inlet {
     }
 
     /// A value that came as a file of its own. Nobody can change it any more, and it is copied out.
-    fn receive(&self, length: &[u8]) -> Result<Vec<u8>, Violation> {
+    /// Inside, what this process lacks for it.
+    fn receive(&self, length: &[u8]) -> Result<Result<Vec<u8>, TaskError>, Violation> {
         let (length, _) = split_u64(length)?;
-        let missing = Violation("a large result did not come with its frame");
-        let length = usize::try_from(length).map_err(|_| missing)?;
+        if length > self.most_bytes {
+            return Err(Violation("a result is larger than the limit"));
+        }
         let mut byte = [0; 1];
-        let received = self.link.channel.receive(&mut byte, false);
-        let (_, mut descriptors) = received.map_err(|_| missing)?;
-        let descriptor = descriptors.pop().ok_or(missing)?;
-        let mapped = Mapped::accept(descriptor, length).map_err(|_| missing)?;
-        Ok(mapped.to_vec())
+        let (_, mut descriptors) = match self.link.channel.receive(&mut byte, false) {
+            Ok(received) => received,
+            Err(error) if is_ours(&error) => return Ok(Err(lacking(error))),
+            Err(_) => return Err(MISSING),
+        };
+        let descriptor = descriptors.pop().ok_or(MISSING)?;
+        let length = usize::try_from(length).map_err(|_| MISSING)?;
+        match Mapped::accept(descriptor, length) {
+            Ok(mapped) => Ok(Ok(mapped.to_vec())),
+            Err(error) if is_ours(&error) => Ok(Err(lacking(error))),
+            Err(_) => Err(MISSING),
+        }
     }
+}
+
+const MISSING: Violation = Violation("a large result did not come with its frame");
+
+/// This process lacks descriptors or memory, which is not the worker's fault.
+fn is_ours(error: &std::io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    error.kind() == std::io::ErrorKind::OutOfMemory
+        || matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
+}
+
+fn lacking(error: std::io::Error) -> TaskError {
+    TaskError::codec("a large result", error).going(Direction::DecodeResult)
 }
 
 /// The results of items one after the other, as the buffer of a chunk has them.
@@ -305,6 +341,14 @@ impl Run {
 
     fn push(&mut self, kind: u32, bytes: &[u8]) {
         items::push(&mut self.bytes, kind, bytes);
+        self.items += 1;
+    }
+
+    fn push_error(&mut self, error: &TaskError) {
+        items::push_with(&mut self.bytes, |out| {
+            encode_error(error, out);
+            items::ERROR
+        });
         self.items += 1;
     }
 

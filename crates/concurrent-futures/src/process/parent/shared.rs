@@ -1,6 +1,7 @@
 //! What the handles of a pool of processes and its threads share.
 
 use std::cell::Cell;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,8 @@ use crate::process::ring::{Phase, TASK_BYTES};
 use super::state::{Actions, Counts, PoolPhase, Resolved, State};
 use crate::process::stats::{WorkerState, WorkerStats};
 use super::supervisor::{self, Notifier};
-use crate::process::sys::{self, Exit, Sealed, Signal};
-use super::task::{Arguments, ChunkState, RemoteTask};
+use crate::process::sys::{self, Exit, Signal};
+use super::task::{Arguments, ChunkState, RemoteTask, SealedArguments};
 use super::wait_set::Control;
 use super::worker_state::{Completion, Life};
 use crate::error::{Direction, Ran, Rejection, TaskError};
@@ -51,6 +52,10 @@ pub(in crate::process) struct Shared {
     waiting_times: AtomicHistogram,
     running_times: AtomicHistogram,
     registration: OnceLock<Registration>,
+    /// For those who must not keep the pool.
+    me: Weak<Self>,
+    /// How many arguments lie in files of their own.
+    sealed: Arc<AtomicUsize>,
     /// Of the process in which the pool was made: a fork has a copy that must not touch anything.
     generation: u32,
 }
@@ -79,7 +84,7 @@ impl Shared {
     pub(in crate::process) fn new(options: Options) -> Arc<Self> {
         let histogram =
             || AtomicHistogram::new(GROUPING_POWER, MAX_VALUE_POWER).expect("the powers are valid");
-        let pool = Arc::new(Self {
+        let pool = Arc::new_cyclic(|me| Self {
             id: OwnerId::next(),
             callbacks: Callbacks::new(&options.name),
             options,
@@ -90,6 +95,8 @@ impl Shared {
             waiting_times: histogram(),
             running_times: histogram(),
             registration: OnceLock::new(),
+            me: me.clone(),
+            sealed: Arc::default(),
             generation: sys::generation(),
         });
         let weak: Weak<Self> = Arc::downgrade(&pool);
@@ -112,6 +119,8 @@ impl Shared {
             wake,
             resolved,
             notify,
+            limits,
+            retry,
             discarded,
         } = actions;
         for link in wake {
@@ -119,6 +128,12 @@ impl Shared {
         }
         if notify {
             self.notifier.notify();
+        }
+        if retry {
+            self.control.ring();
+        }
+        for (launch, number, limit) in limits {
+            self.start_clock(launch, number, limit, limit);
         }
         for resolved in resolved {
             self.give(resolved);
@@ -185,6 +200,12 @@ impl Shared {
         }
     }
 
+    /// This process is a fork of the one that made the pool: it has neither its threads nor its shared
+    /// memory, and a lock may be held by nobody.
+    fn is_copy(&self) -> bool {
+        self.generation != sys::generation()
+    }
+
     // ---- Submitting
 
     /// Runs the call `name` with encoded arguments.
@@ -240,14 +261,17 @@ impl Shared {
     }
 
     fn push(self: &Arc<Self>, task: RemoteTask) -> Result<(), Box<(RemoteTask, TaskError)>> {
+        if self.is_copy() {
+            let why = TaskError::rejected(Rejection::Broken).caused_by(
+                "this process is a fork of the one that made the pool: make a pool of its own",
+            );
+            return Err(Box::new((task, why)));
+        }
         let now = clock::now();
         let mut actions = Actions::default();
         let mut state = self.lock();
         let why = match &state.phase {
-            PoolPhase::Open if self.generation == sys::generation() => None,
-            PoolPhase::Open => Some(TaskError::rejected(Rejection::Broken).caused_by(
-                "this process is a fork of the one that made the pool: make a pool of its own",
-            )),
+            PoolPhase::Open => None,
             PoolPhase::ShutDown => Some(TaskError::rejected(Rejection::ShutDown)),
             PoolPhase::Broken(why) => Some(why.clone()),
         };
@@ -261,9 +285,6 @@ impl Shared {
         let needs_supervisor = actions.notify && !state.has_supervisor;
         if needs_supervisor {
             state.has_supervisor = true;
-        }
-        if std::mem::take(&mut state.has_new_limits) {
-            self.start_clocks(&mut state);
         }
         drop(state);
         if needs_supervisor && let Err(error) = supervisor::start(self) {
@@ -317,11 +338,13 @@ impl Shared {
                 Ran::No,
             ));
         }
-        if may_seal && bytes.len() > TASK_BYTES {
-            // Where the system has no descriptor to spare, it is made when the task is handed over.
-            if let Ok(sealed) = Sealed::of(&bytes) {
-                return Ok(Arguments::Sealed(sealed));
-            }
+        // Each takes a descriptor, so there are not many; of others, and where the system has none to
+        // spare, the file is made when the task is handed over.
+        if may_seal
+            && bytes.len() > TASK_BYTES
+            && let Some(sealed) = SealedArguments::new(&bytes, &self.sealed)
+        {
+            return Ok(Arguments::Sealed(sealed));
         }
         Ok(Arguments::Bytes(bytes))
     }
@@ -330,13 +353,13 @@ impl Shared {
     pub(in crate::process) fn encode_items<A: Portable>(&self, items: Vec<A>) -> (Payload, Box<ChunkState>) {
         let count = items.len();
         let mut buffer = Vec::with_capacity(16 * count);
+        let limit = self.options.max_payload.min(crate::process::items::MOST_BYTES);
         for item in items {
             crate::process::items::push_with(&mut buffer, |out| {
                 let start = out.len();
                 let result = encode(&item, out, Direction::EncodeArguments).and_then(|()| {
                     let size = (out.len() - start) as u64;
-                    if size > self.options.max_payload {
-                        let limit = self.options.max_payload;
+                    if size > limit {
                         return Err(TaskError::too_large(size, limit, Ran::No));
                     }
                     Ok(())
@@ -357,30 +380,45 @@ impl Shared {
 
     // ---- Time limits
 
-    /// Starts the clock of the tasks that were handed over with a limit and have none.
-    pub(in crate::process) fn start_clocks(self: &Arc<Self>, state: &mut State) {
-        for worker in &mut state.workers {
-            let launch = worker.link.launch;
-            for (number, handed) in worker.tasks_mut() {
-                if let Some(limit) = handed.task.run_timeout
-                    && handed.timer.is_none()
-                {
-                    let overdue = Arc::new(Overdue {
-                        pool: Arc::downgrade(self),
-                        launch,
-                        number,
-                        limit,
-                    });
-                    handed.timer = overdue.schedule_in(limit);
-                }
+    /// Looks in `time` whether the task has run for its limit.
+    fn start_clock(&self, launch: u64, number: u64, limit: Duration, time: Duration) {
+        let Some(at) = Instant::now().checked_add(time) else {
+            return;
+        };
+        let overdue = Arc::new(Overdue {
+            pool: self.me.clone(),
+            launch,
+            number,
+            limit,
+        });
+        let timer = match schedule(at, overdue) {
+            Ok(timer) => timer,
+            Err(error) => {
+                panic::contain(|| tracing::error!(%error, "no thread for the run timeout"));
+                return;
             }
-        }
+        };
+        let mut state = self.lock();
+        let handed = state
+            .index_of(launch)
+            .and_then(|index| state.workers[index].handed_mut(number));
+        // It may be over by now.
+        let previous = match handed {
+            Some(handed) => handed.timer.replace(timer),
+            None => Some(timer),
+        };
+        drop(state);
+        drop(previous);
     }
 
     // ---- Ending
 
     pub(in crate::process) fn shutdown(self: &Arc<Self>, how: Shutdown) -> TaskFuture<()> {
         let (promise, future) = Promise::named("shutdown of the pool");
+        if self.is_copy() {
+            let _ = promise.fulfil(());
+            return future;
+        }
         let closer = if how.wait {
             assert!(promise.start(), "nobody else has the promise");
             Some(promise)
@@ -417,6 +455,9 @@ impl Shared {
         closer: Option<(Promise<()>, bool)>,
         more: impl FnOnce(&mut State, &mut Actions),
     ) {
+        if self.is_copy() {
+            return;
+        }
         let mut actions = Actions::default();
         let now = clock::now();
         let mut state = self.lock();
@@ -457,6 +498,9 @@ impl Shared {
     }
 
     pub(in crate::process) fn stats(&self) -> Stats {
+        if self.is_copy() {
+            return Stats::none(self.options.max_workers);
+        }
         let state = self.lock();
         let Counts {
             submitted,
@@ -490,6 +534,9 @@ impl Shared {
 
 impl Shared {
     pub(in crate::process) fn worker_stats(&self) -> Vec<WorkerStats> {
+        if self.is_copy() {
+            return Vec::new();
+        }
         let state = self.lock();
         let mut workers: Vec<WorkerStats> = state
             .workers
@@ -515,6 +562,9 @@ impl Shared {
 
 impl Owner for Shared {
     fn left_queue(&self, task: TaskInfo<'_>, outcome: Outcome) {
+        if self.is_copy() {
+            return;
+        }
         let mut state = self.lock();
         state.counts.finished[outcome as usize] += 1;
         drop(state);
@@ -526,6 +576,9 @@ impl Owner for Shared {
     }
 
     fn withdraw(&self, task: &CellRef) -> bool {
+        if self.is_copy() {
+            return task.claim_queued();
+        }
         let mut actions = Actions::default();
         let mut state = self.lock();
         let is_withdrawn = state.withdraw(task, &mut actions);
@@ -538,6 +591,9 @@ impl Owner for Shared {
     }
 
     fn has_begun(&self, task: &CellRef) -> bool {
+        if self.is_copy() {
+            return false;
+        }
         let state = self.lock();
         let has_begun = state.place_of(task).is_some_and(|(index, number)| {
             !matches!(
@@ -552,19 +608,12 @@ impl Owner for Shared {
     }
 
     fn abort(&self, task: &CellRef) -> AbortOutcome {
+        if self.is_copy() {
+            return AbortOutcome::Requested;
+        }
         let mut actions = Actions::default();
         let mut state = self.lock();
-        let is_stopped = match state.place_of(task) {
-            Some((index, number)) => {
-                state.stop(index, number, TaskError::aborted(), &mut actions)
-                    || state.workers[index].is_ending_for(number)
-            }
-            // A chunk between two workers.
-            None => {
-                state.ask_to_stop(task, &mut actions);
-                !actions.resolved.is_empty()
-            }
-        };
+        let is_stopped = state.abort(task, &mut actions);
         drop(state);
         self.act(actions);
         if is_stopped {
@@ -575,6 +624,9 @@ impl Owner for Shared {
     }
 
     fn ask_to_stop(&self, task: &CellRef) {
+        if self.is_copy() {
+            return;
+        }
         let mut actions = Actions::default();
         self.lock().ask_to_stop(task, &mut actions);
         self.act(actions);
@@ -591,19 +643,6 @@ struct Overdue {
     launch: u64,
     number: u64,
     limit: Duration,
-}
-
-impl Overdue {
-    fn schedule_in(self: Arc<Self>, time: Duration) -> Option<crate::time::Timer> {
-        let at = Instant::now().checked_add(time)?;
-        match schedule(at, self) {
-            Ok(timer) => Some(timer),
-            Err(error) => {
-                panic::contain(|| tracing::error!(%error, "no thread for the run timeout"));
-                None
-            }
-        }
-    }
 }
 
 impl Alarm for Overdue {
@@ -641,15 +680,9 @@ impl Alarm for Overdue {
                 return;
             }
         }
-        let again = Arc::new(Self {
-            pool: self.pool.clone(),
-            ..*self
-        });
+        drop(state);
         let left = Duration::from_nanos(left.max(1_000_000));
-        let worker = &mut state.workers[index];
-        if let Some(handed) = worker.handed_mut(self.number) {
-            handed.timer = again.schedule_in(left);
-        }
+        pool.start_clock(self.launch, self.number, self.limit, left);
     }
 }
 

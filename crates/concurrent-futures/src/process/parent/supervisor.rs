@@ -29,6 +29,9 @@ use crate::panic;
 /// How long a worker may live on that has closed its channel. Those that end do so at the same time.
 const HANG_UP_GRACE: u64 = 20_000_000;
 
+/// Old kernels cannot sleep for weeks in one go.
+const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+
 /// Wakes the supervisor.
 #[derive(Default)]
 pub(in crate::process) struct Notifier(OnceLock<OwnedFd>);
@@ -204,12 +207,8 @@ impl Supervisor {
             ));
             state.start_timed_out(launch, why, &mut actions);
         }
-        if self.idle_look <= now {
-            self.idle_look = if state.workers.is_empty() {
-                u64::MAX
-            } else {
-                state.let_idle_go(nanos(options.idle_timeout), now, &mut actions)
-            };
+        if self.idle_look <= now || (state.is_idle_watched && self.idle_look == u64::MAX) {
+            self.idle_look = state.let_idle_go(nanos(options.idle_timeout), now, &mut actions);
         }
         drop(state);
         let is_notified = std::mem::take(&mut actions.notify);
@@ -263,7 +262,7 @@ impl Supervisor {
         let timeout = (next != u64::MAX).then(|| {
             let left = next.saturating_sub(clock::now());
             // Rounded up: an early wake-up would find nothing to do.
-            Duration::from_millis(left.div_ceil(1_000_000))
+            Duration::from_millis(left.div_ceil(1_000_000)).min(LONGEST_SLEEP)
         });
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let mut events = Vec::with_capacity(16);
@@ -310,14 +309,8 @@ impl Supervisor {
             Ok(held) => {
                 let link = Arc::clone(&held.link);
                 self.held.insert(link.launch, held);
-                self.idle_look = self
-                    .idle_look
-                    .min(now.saturating_add(nanos(pool.options.idle_timeout)));
                 let mut state = pool.lock();
                 state.launched(link, &pool.options, now, &mut actions);
-                if std::mem::take(&mut state.has_new_limits) {
-                    pool.start_clocks(&mut state);
-                }
                 drop(state);
                 pool.control.ring();
             }
@@ -325,7 +318,7 @@ impl Supervisor {
                 panic::contain(|| tracing::warn!(%error, "a worker process cannot be started"));
                 let mut state = pool.lock();
                 state.asked_starts = state.asked_starts.saturating_sub(1);
-                state.start_failed(TaskError::failed(error), now, &mut actions);
+                state.start_failed(TaskError::failed(error), true, now, &mut actions);
                 state.dispatch(&pool.options, now, &mut actions);
             }
         }

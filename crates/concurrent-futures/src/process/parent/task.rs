@@ -3,6 +3,8 @@
 //! The pool keeps the arguments until the result is there: what has to be handed over again is never
 //! read back from memory that a worker can write to.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::process::items;
@@ -26,7 +28,43 @@ pub(in crate::process) enum Arguments {
     /// They fit into a frame, or have to be sealed yet.
     Bytes(Payload),
     /// They are in a file of their own, and travel as its descriptor.
-    Sealed(Sealed),
+    Sealed(SealedArguments),
+}
+
+/// The most arguments of a pool that lie in files of their own while they wait.
+const MOST_SEALED: usize = 64;
+
+/// Arguments in a file, one of a bounded number.
+pub(in crate::process) struct SealedArguments {
+    pub(in crate::process) file: Sealed,
+    count: Arc<AtomicUsize>,
+}
+
+impl SealedArguments {
+    /// `None` if there are enough, or the system has no descriptor or memory to spare.
+    pub(in crate::process) fn new(bytes: &[u8], count: &Arc<AtomicUsize>) -> Option<Self> {
+        // Relaxed, here and below: the number guards nothing but itself.
+        if count.fetch_add(1, Ordering::Relaxed) >= MOST_SEALED {
+            count.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        match Sealed::of(bytes) {
+            Ok(file) => Some(Self {
+                file,
+                count: Arc::clone(count),
+            }),
+            Err(_) => {
+                count.fetch_sub(1, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+}
+
+impl Drop for SealedArguments {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The most that is reserved for results that have not come, in bytes.

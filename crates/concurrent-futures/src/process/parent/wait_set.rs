@@ -6,6 +6,7 @@
 
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::process::ring::Bell;
 use crate::process::sys::futex;
@@ -87,6 +88,7 @@ impl WaitSet {
         &mut self,
         control: &Arc<Control>,
         links: &[Arc<Link>],
+        timeout: Option<Duration>,
         is_there: impl Fn() -> bool,
     ) {
         let (direct, others) = links.split_at(links.len().min(self.at_once));
@@ -101,9 +103,9 @@ impl WaitSet {
             words.push(control.bell.word());
             words.extend(direct.iter().map(|link| link.memory.results_bell.0.word()));
             if words.len() == 1 {
-                futex::wait(words[0].0, words[0].1, None);
+                futex::wait(words[0].0, words[0].1, timeout);
             } else {
-                fails = futex::wait_any(&words, None).is_err();
+                fails = futex::wait_any(&words, timeout).is_err();
             }
         }
         control.bell.get_up();

@@ -243,7 +243,7 @@ impl Worker {
         };
         if let Arguments::Sealed(sealed) = &task.arguments {
             header.is_large = true;
-            return self.send_sealed(task::RUN, header, sealed);
+            return self.send_sealed(task::RUN, header, &sealed.file);
         }
         task.prepare(most, TASK_BYTES)?;
         if let Some(chunk) = &task.chunk {
@@ -256,7 +256,11 @@ impl Worker {
     fn send(&mut self, kind: u32, mut header: TaskHeader, bytes: &[u8]) -> Result<(), Refusal> {
         if bytes.len() > TASK_BYTES {
             header.is_large = true;
-            let sealed = Sealed::of(bytes).map_err(unsendable)?;
+            let ring = &self.link.memory.tasks;
+            if !self.writer.has_room(ring, TaskHeader::BYTES + size_of::<u64>())? {
+                return Err(Refusal::Full);
+            }
+            let sealed = Sealed::of(bytes).map_err(|error| self.refusal(error))?;
             return self.send_sealed(kind, header, &sealed);
         }
         let ring = &self.link.memory.tasks;
@@ -267,6 +271,21 @@ impl Worker {
             true => Ok(()),
             false => Err(Refusal::Full),
         }
+    }
+
+    /// What a failure to make or send a file means.
+    fn refusal(&self, error: std::io::Error) -> Refusal {
+        let is_passing = match error.kind() {
+            // The worker has some that it has not received, or is about to be found dead.
+            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::BrokenPipe => true,
+            // The system is short of descriptors or memory; what runs may give some back.
+            _ => self.unfinished > 0,
+        };
+        if is_passing {
+            return Refusal::Full;
+        }
+        let error = TaskError::codec("the arguments", error).going(Direction::EncodeArguments);
+        Refusal::Unsendable(error)
     }
 
     /// The file goes first, so that it is there when its frame is read; and only if the frame can
@@ -287,14 +306,7 @@ impl Worker {
         }
         match self.link.channel.send(&[0], &[sealed.descriptor()]) {
             Ok(()) => {}
-            // The worker has some that it has not received, or is about to be found dead.
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                return Err(Refusal::Full);
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
-                return Err(Refusal::Full);
-            }
-            Err(error) => return Err(unsendable(error)),
+            Err(error) => return Err(self.refusal(error)),
         }
         let written = self
             .writer
@@ -430,7 +442,13 @@ impl Worker {
                 return Ok(Applied::Ready);
             }
             // It was told to end before it was ready.
-            reply::READY => return Ok(Applied::Item),
+            reply::READY if matches!(self.life, Life::Leaving | Life::Ending) => {
+                return Ok(Applied::Item);
+            }
+            reply::READY => return Err(Violation("it was ready before")),
+            reply::NOT_READY if self.life != Life::Starting => {
+                return Err(Violation("its initializer has run before"));
+            }
             reply::NOT_READY => {
                 let unknown = || TaskError::failed("the initializer failed");
                 return Ok(Applied::NotReady(reply.error.unwrap_or_else(unknown)));
@@ -495,8 +513,4 @@ impl Worker {
             )),
         }
     }
-}
-
-fn unsendable(error: std::io::Error) -> Refusal {
-    Refusal::Unsendable(TaskError::codec("the arguments", error).going(Direction::EncodeArguments))
 }

@@ -147,6 +147,11 @@ impl CellRef {
         let _ = self.state().start();
     }
 
+    /// Sees to it that nobody cancels the task any more. False if somebody has claimed it already.
+    pub(crate) fn settle(&self) -> bool {
+        self.state().start() || self.is_unfinished()
+    }
+
     fn remote_owner(&self, snapshot: Snapshot) -> Option<Arc<dyn Owner>> {
         snapshot
             .has(state::REMOTE)
@@ -201,7 +206,7 @@ impl CellRef {
         }
     }
 
-    pub(in crate::task) fn is_stop_requested(&self) -> bool {
+    pub(crate) fn is_stop_requested(&self) -> bool {
         self.snapshot().has(state::STOP)
     }
 

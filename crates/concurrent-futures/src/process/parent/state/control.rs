@@ -13,6 +13,9 @@ use crate::task::CellRef;
 impl State {
     /// Claims a task that has not begun, wherever it lies. False if it has begun.
     pub(in crate::process) fn withdraw(&mut self, cell: &CellRef, actions: &mut Actions) -> bool {
+        if !cell.is_queued() {
+            return false;
+        }
         let place = (0..self.workers.len())
             .find_map(|index| Some((index, self.workers[index].find(cell)?)));
         let Some((index, number)) = place else {
@@ -60,6 +63,33 @@ impl State {
             && let Some(task) = self.queue.remove(position)
         {
             self.give_up(task, &TaskError::cancelled(), actions);
+        }
+    }
+
+    /// Stops a task that has begun. False if it is over.
+    pub(in crate::process) fn abort(&mut self, cell: &CellRef, actions: &mut Actions) -> bool {
+        let taken = match self.place_of(cell) {
+            Some((index, number)) => {
+                if self.stop(index, number, TaskError::aborted(), actions)
+                    || self.workers[index].is_ending_for(number)
+                {
+                    return true;
+                }
+                // A chunk that was begun elsewhere.
+                self.workers[index].take_back(number)
+            }
+            None => self
+                .queue
+                .iter()
+                .position(|task| task.cell().id() == cell.id())
+                .and_then(|position| self.queue.remove(position)),
+        };
+        match taken {
+            Some(task) => {
+                self.give_up(task, &TaskError::aborted(), actions);
+                true
+            }
+            None => false,
         }
     }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::{Actions, State};
 use crate::process::parent::options::Options;
-use crate::process::ring::{Phase, Violation};
+use crate::process::ring::Phase;
 use crate::process::parent::task::RemoteTask;
-use crate::process::parent::worker_state::{Completion, Life, Refusal, Worker};
+use crate::process::parent::worker_state::{Life, Refusal, Worker};
 
 /// Work that may lie ready at a busy worker, so that it need not wait for the next hand-over.
 const AHEAD_NANOS: u64 = 1_000_000;
@@ -114,9 +114,12 @@ impl State {
         let most = options
             .max_tasks_per_worker
             .map_or(usize::MAX, |most| most.saturating_sub(worker.given).max(1));
-        self.has_new_limits |= task.run_timeout.is_some();
+        let limit = task.run_timeout;
         match worker.hand_over(task, most, now) {
-            Ok(_) => {
+            Ok(number) => {
+                if let Some(limit) = limit {
+                    actions.limits.push((worker.link.launch, number, limit));
+                }
                 if !actions
                     .wake
                     .iter()
@@ -128,6 +131,7 @@ impl State {
             }
             Err((task, Refusal::Full)) => {
                 self.queue.push_front(task);
+                self.try_again(actions);
                 false
             }
             Err((task, Refusal::Violation(violation))) => {
@@ -136,7 +140,7 @@ impl State {
                 false
             }
             Err((task, Refusal::Unsendable(error))) => {
-                self.resolve(task, Completion::Error(error), None, now, actions);
+                self.give_up(task, &error, actions);
                 true
             }
         }
@@ -249,20 +253,29 @@ impl State {
         actions.notify = true;
         match worker.tell_to_leave() {
             Ok(true) => actions.wake.push(Arc::clone(&worker.link)),
-            // The ring is empty, since the worker is idle.
-            Ok(false) => self.violated(index, Violation("the ring does not empty"), actions),
+            Ok(false) => {
+                worker.life = Life::Ready;
+                self.try_again(actions);
+            }
             Err(violation) => self.violated(index, violation, actions),
         }
     }
 
-    /// Lets workers go that were idle for too long; says when to look again.
+    /// What lies in the ring may be frames that the worker skips, without a word: so nobody says when
+    /// there is room.
+    fn try_again(&mut self, actions: &mut Actions) {
+        self.lacks_room = true;
+        actions.retry = true;
+    }
+
+    /// Lets workers go that were idle for too long; says when to look again, if any is idle.
     pub(in crate::process) fn let_idle_go(
         &mut self,
         limit: u64,
         now: u64,
         actions: &mut Actions,
     ) -> u64 {
-        let mut next = now.saturating_add(limit);
+        let mut next = u64::MAX;
         for index in 0..self.workers.len() {
             let worker = &self.workers[index];
             if worker.is_idle() {
@@ -274,6 +287,7 @@ impl State {
                 }
             }
         }
+        self.is_idle_watched = next != u64::MAX;
         next
     }
 }

@@ -48,8 +48,10 @@ pub(in crate::process) struct State {
     pub(in crate::process) deadlines: Vec<Timer>,
     /// The deadline of a shutdown that has passed.
     pub(in crate::process) overdue: Option<Duration>,
-    /// Tasks with a time limit were handed over whose clock was not started.
-    pub(in crate::process) has_new_limits: bool,
+    /// A task could not be handed over for want of room: to be tried again soon.
+    pub(in crate::process) lacks_room: bool,
+    /// The supervisor knows when to look for workers that are idle for long.
+    pub(in crate::process) is_idle_watched: bool,
     /// The supervisor was started.
     pub(in crate::process) has_supervisor: bool,
     pub(in crate::process) restarts: u64,
@@ -77,6 +79,10 @@ pub(in crate::process) struct Actions {
     pub(in crate::process) resolved: Vec<Resolved>,
     /// The supervisor has something to do.
     pub(in crate::process) notify: bool,
+    /// Tasks that were handed over with a time limit: the worker's launch, their number, the limit.
+    pub(in crate::process) limits: Vec<(u64, u64, Duration)>,
+    /// The collector has to try again soon.
+    pub(in crate::process) retry: bool,
     /// To be dropped.
     pub(in crate::process) discarded: Vec<RemoteTask>,
 }
@@ -131,7 +137,8 @@ impl State {
             closers: Vec::new(),
             deadlines: Vec::new(),
             overdue: None,
-            has_new_limits: false,
+            lacks_room: false,
+            is_idle_watched: false,
             has_supervisor: false,
             restarts: 0,
         }

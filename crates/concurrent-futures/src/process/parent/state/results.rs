@@ -26,8 +26,8 @@ impl State {
                 Ok(Applied::Item) => {}
                 Ok(Applied::Ready) => {
                     worker.idle_since = now;
-                    self.failed_starts = 0;
                     self.no_start_before = 0;
+                    self.has_idle(actions);
                 }
                 Ok(Applied::NotReady(error)) => {
                     worker.life = Life::Leaving;
@@ -36,10 +36,12 @@ impl State {
                     self.break_down(&why, actions);
                 }
                 Ok(Applied::Finished(handed, completion, nanos)) => {
+                    let place = worker.place;
                     if worker.unfinished() == 0 {
                         worker.idle_since = now;
+                        self.has_idle(actions);
                     }
-                    let place = worker.place;
+                    self.failed_starts = 0;
                     self.measured(nanos);
                     let begun = now.saturating_sub(nanos).max(handed.at);
                     self.resolve(
@@ -51,14 +53,34 @@ impl State {
                     );
                 }
                 Ok(Applied::Partly(task)) => {
-                    task.cell().note_start();
                     if worker.unfinished() == 0 {
                         worker.idle_since = now;
                     }
-                    self.queue.push_front(task);
+                    self.failed_starts = 0;
+                    self.go_on(task, actions);
                 }
                 Err(violation) => self.violated(index, violation, actions),
             }
+        }
+    }
+
+    /// A chunk that was begun, and of which items are left: they are handed over again, unless it was
+    /// asked to stop.
+    pub(super) fn go_on(&mut self, task: RemoteTask, actions: &mut Actions) {
+        // It cannot be cancelled as a whole any more.
+        task.cell().note_start();
+        if task.cell().is_stop_requested() {
+            self.give_up(task, &TaskError::cancelled(), actions);
+        } else {
+            self.queue.push_front(task);
+        }
+    }
+
+    /// Has the supervisor look after workers that are idle for long, if it does not.
+    fn has_idle(&mut self, actions: &mut Actions) {
+        if !self.is_idle_watched {
+            self.is_idle_watched = true;
+            actions.notify = true;
         }
     }
 
@@ -88,6 +110,11 @@ impl State {
         begun: u64,
         actions: &mut Actions,
     ) {
+        // Until the result is given, outside of the lock, nobody may cancel what is counted here.
+        if !task.cell().settle() {
+            actions.discarded.push(task);
+            return;
+        }
         let outcome = match &completion {
             Completion::Value(_) | Completion::Chunk => Outcome::Succeeded,
             Completion::Error(error) => Outcome::of_error(error),

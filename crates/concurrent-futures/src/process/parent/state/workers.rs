@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{Actions, PoolPhase, State};
-use crate::error::{Loss, Ran, Rejection, TaskError, WorkerExit};
+use crate::error::{BoxError, Loss, Ran, Rejection, TaskError, WorkerExit};
 use crate::process::parent::options::Options;
 use crate::process::ring::{Phase, Violation};
 use crate::process::sys::Signal;
 use crate::process::parent::task::RemoteTask;
-use crate::process::parent::worker_state::{Completion, Ending, Handed, Life, Link, Worker};
+use crate::process::parent::worker_state::{Completion, Ending, Handed, Life, Link, Refusal, Worker};
 
 /// How many times in a row a worker may die before it is ready, while there is no other, before the
 /// tasks that wait for it fail.
@@ -31,21 +31,31 @@ impl State {
         self.links_version += 1;
         let place = self.places.take();
         let mut worker = Worker::new(link, place, now);
-        if let Some((call, argument)) = &options.initializer
-            && worker.initialize(*call, argument).is_ok()
-        {
-            actions.wake.push(Arc::clone(&worker.link));
-        }
+        let initialized = match &options.initializer {
+            None => Ok(()),
+            Some((call, argument)) => worker.initialize(*call, argument),
+        };
+        actions.wake.push(Arc::clone(&worker.link));
         self.workers.push(worker);
+        if let Err(refusal) = initialized {
+            let why = TaskError::failed(match refusal {
+                Refusal::Unsendable(error) => BoxError::from(error),
+                Refusal::Full | Refusal::Violation(_) => "the initializer cannot be sent".into(),
+            });
+            let index = self.workers.len() - 1;
+            self.end(index, Ending::Aborted, Signal::KILL, actions);
+            self.start_failed(why, true, now, actions);
+        }
         if self.is_open() || !self.queue.is_empty() {
             self.dispatch(options, now, actions);
         }
     }
 
-    /// A worker could not be started, or died before it was ready.
+    /// A worker could not be started (`is_refused`), or died before it had done anything.
     pub(in crate::process) fn start_failed(
         &mut self,
         why: TaskError,
+        is_refused: bool,
         now: u64,
         actions: &mut Actions,
     ) {
@@ -53,7 +63,9 @@ impl State {
         let has_others = self
             .workers
             .iter()
-            .any(|worker| matches!(worker.life, Life::Ready));
+            .any(|worker| {
+                worker.life == Life::Ready || (is_refused && worker.life == Life::Starting)
+            });
         if !has_others && self.failed_starts >= MOST_FAILED_STARTS {
             self.failed_starts = 0;
             let why = TaskError::rejected(Rejection::Broken).caused_by(why);
@@ -149,14 +161,12 @@ impl State {
             exit,
             note: note_of(&worker),
         };
-        let mut is_first = true;
         let mut again = Vec::new();
+        let mut has_begun = false;
         for (number, handed) in worker.take_all() {
-            // The worker begins them in order: only the first can have begun. What it says of others
-            // is not believed.
-            let has_begun = is_first && worker.phase(number) != Some(Phase::Handed);
-            is_first = false;
-            if has_begun {
+            // More than one, if the worker was not listened to any more.
+            if worker.phase(number) != Some(Phase::Handed) {
+                has_begun = true;
                 let error = match &worker.ending {
                     Some(Ending::Task {
                         number: stopped,
@@ -171,12 +181,22 @@ impl State {
                 again.push(handed.task);
             }
         }
+        let is_ending_all = matches!(worker.ending, Some(Ending::Aborted))
+            || matches!(self.phase, PoolPhase::Broken(_));
         for task in again.into_iter().rev() {
-            self.queue.push_front(task);
+            if is_ending_all {
+                self.give_up(task, &TaskError::aborted(), actions);
+            } else if task.chunk.as_ref().is_some_and(|chunk| chunk.done > 0) {
+                self.go_on(task, actions);
+            } else {
+                self.queue.push_front(task);
+            }
         }
-        if was_starting && worker.ending.is_none() {
-            self.start_failed(TaskError::worker_lost(loss), now, actions);
+        let did_nothing = was_starting || (worker.finished == 0 && !has_begun);
+        if did_nothing && !was_expected && worker.ending.is_none() {
+            self.start_failed(TaskError::worker_lost(loss), false, now, actions);
         }
+        self.rescue(now);
         self.dispatch(options, now, actions);
     }
 
@@ -207,8 +227,6 @@ impl State {
             self.resolve(task, Completion::Error(error), None, at, actions);
             return None;
         }
-        // It cannot be cancelled as a whole any more.
-        task.cell().note_start();
         Some(task)
     }
 
@@ -241,6 +259,20 @@ impl State {
             worker.ending = Some(why);
             worker.life = Life::Ending;
         }
+        // What it has not begun need not wait for its end.
+        let is_alone = matches!(worker.ending, Some(Ending::Aborted));
+        let mut handed = worker.take_back_last(usize::MAX);
+        if is_alone {
+            handed.reverse();
+            for task in handed {
+                self.give_up(task, &TaskError::cancelled(), actions);
+            }
+        } else {
+            for task in handed {
+                self.queue.push_front(task);
+            }
+        }
+        let worker = &mut self.workers[index];
         self.to_end.push((worker.link.launch, signal));
         actions.notify = true;
     }
