@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What sort of error a [`TaskError`] is.
+/// What sort of error a [`TaskError`](super::TaskError) is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -14,13 +14,13 @@ pub enum ErrorKind {
     Cancelled,
     /// The task was stopped while it ran: its worker process was ended.
     Aborted,
-    /// The worker process that ran the task is gone: [`TaskError::worker_exit`] says how it ended.
+    /// The worker process that ran the task is gone: [`TaskError::worker_exit`](super::TaskError::worker_exit) says how it ended.
     WorkerLost,
     /// An argument or a result is larger than the executor carries.
     TooLarge,
-    /// A time limit passed: [`TaskError::clock`] says which.
+    /// A time limit passed: [`TaskError::clock`](super::TaskError::clock) says which.
     TimedOut,
-    /// The executor did not take the task: [`TaskError::rejection`] says why.
+    /// The executor did not take the task: [`TaskError::rejection`](super::TaskError::rejection) says why.
     Rejected,
     /// Whoever had promised the result went away without giving one.
     Abandoned,
@@ -65,7 +65,7 @@ pub enum Ran {
     Yes,
 }
 
-/// What could not be carried, and where: for [`TaskError::direction`].
+/// What could not be carried, and where: for [`TaskError::direction`](super::TaskError::direction).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Direction {

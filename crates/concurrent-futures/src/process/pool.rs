@@ -3,6 +3,7 @@
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::builder::ProcessPoolBuilder;
 use super::call::{JobCall, PointerCall, decode_chunk, decode_result, encode};
@@ -165,6 +166,10 @@ impl Executor for ProcessPoolExecutor {
         items: Vec<J::Args>,
         options: &TaskOptions,
     ) -> TaskFuture<Chunk<J::Output>> {
+        if items.is_empty() {
+            let (results, time) = (Vec::new(), Duration::ZERO);
+            return TaskFuture::ready(Ok(Chunk { results, time }));
+        }
         let (bytes, chunk) = self.handle.0.encode_items(items);
         let name = name_of::<JobCall<J>>();
         let decode = decode_chunk::<J::Output>;

@@ -23,6 +23,9 @@ use crate::task::Payload;
 /// How many frames of one worker are taken in at a time.
 const MOST_AT_ONCE: usize = 512;
 
+/// How many rounds of a dead worker are taken in: more than a ring holds.
+const MOST_ROUNDS: usize = 1 << 8;
+
 /// What is taken in of items in one round, in bytes.
 const MOST_BYTES: usize = 1 << 18;
 
@@ -33,6 +36,7 @@ const LEAST_LIMIT: u64 = 16 << 20;
 const ROOM_RETRY: Duration = Duration::from_millis(1);
 
 pub(in crate::process) fn run(pool: &Arc<Shared>) {
+    let _guard = pool.guard();
     Collector {
         pool,
         inlets: Vec::new(),
@@ -61,6 +65,8 @@ struct Inlet {
     buffer: Vec<u8>,
     /// No value is larger.
     most_bytes: u64,
+    /// How many files have come, or should have.
+    files: u64,
     /// It broke the rules: nothing more is read.
     is_closed: bool,
 }
@@ -105,8 +111,9 @@ impl Collector<'_> {
                 }
                 state.after_round(&self.pool.options, now, &mut actions);
             }
-            let lacks_room = std::mem::take(&mut state.lacks_room);
+            let lacks_room = state.lacks_room;
             if lacks_room && is_quiet {
+                state.try_full_again();
                 state.after_round(&self.pool.options, clock::now(), &mut actions);
             }
             let is_over = state.is_over();
@@ -127,7 +134,8 @@ impl Collector<'_> {
         let mut rest = Vec::new();
         for inlet in &mut self.inlets {
             if exits.iter().any(|(launch, _)| *launch == inlet.link.launch) {
-                while let Some(said) = inlet.listen() {
+                // Something that the worker has left behind may go on writing.
+                for said in std::iter::from_fn(|| inlet.listen()).take(MOST_ROUNDS) {
                     rest.push(said);
                 }
             }
@@ -157,6 +165,7 @@ impl Collector<'_> {
                     link: Arc::clone(link),
                     reader: Reader::default(),
                     buffer: Vec::new(),
+                    files: 0,
                     most_bytes: self.pool.options.max_payload.max(LEAST_LIMIT),
                     is_closed: false,
                 });
@@ -248,7 +257,8 @@ impl Inlet {
         let kind = frame.kind & !reply::LARGE;
         let is_large = frame.kind & reply::LARGE != 0;
         if is_large && matches!(kind, reply::ITEM_VALUE | reply::ITEM_ERROR) {
-            match self.receive(&self.buffer)? {
+            let (length, _) = split_u64(&self.buffer)?;
+            match self.receive(length)? {
                 Ok(bytes) if kind == reply::ITEM_VALUE => run.push(items::VALUE, &bytes),
                 Ok(bytes) => run.push(items::ERROR, &bytes),
                 Err(error) => run.push_error(&error),
@@ -261,10 +271,14 @@ impl Inlet {
             reply::READY | reply::NOT_READY => (ReplyHeader::NONE, &self.buffer[..]),
             _ => return Err(Violation("a frame of an unknown kind")),
         };
-        let (kind, bytes, error) = match is_large.then(|| self.receive(bytes)).transpose()? {
-            Some(Err(error)) => (reply::ERROR, Payload::new(), Some(error)),
-            Some(Ok(bytes)) => (kind, Payload::from_vec(bytes), None),
-            None => (kind, Payload::from_slice(bytes), None),
+        let (kind, bytes, error) = if is_large {
+            let (length, _) = split_u64(bytes)?;
+            match self.receive(length)? {
+                Err(error) => (reply::ERROR, Payload::new(), Some(error)),
+                Ok(bytes) => (kind, Payload::from_vec(bytes), None),
+            }
+        } else {
+            (kind, Payload::from_slice(bytes), None)
         };
         let is_error = matches!(kind, reply::ERROR | reply::NOT_READY);
         let error = error.or_else(|| is_error.then(|| decode_error(&bytes)));
@@ -281,17 +295,21 @@ impl Inlet {
 
     /// A value that came as a file of its own. Nobody can change it any more, and it is copied out.
     /// Inside, what this process lacks for it.
-    fn receive(&self, length: &[u8]) -> Result<Result<Vec<u8>, TaskError>, Violation> {
-        let (length, _) = split_u64(length)?;
+    fn receive(&mut self, length: u64) -> Result<Result<Vec<u8>, TaskError>, Violation> {
         if length > self.most_bytes {
             return Err(Violation("a result is larger than the limit"));
         }
-        let mut byte = [0; 1];
-        let (_, mut descriptors) = match self.link.channel.receive(&mut byte, false) {
+        let mut number = [0; 8];
+        let expected = self.files;
+        self.files += 1;
+        let (_, mut descriptors) = match self.link.channel.receive(&mut number, false) {
             Ok(received) => received,
             Err(error) if is_ours(&error) => return Ok(Err(lacking(error))),
             Err(_) => return Err(MISSING),
         };
+        if u64::from_le_bytes(number) != expected {
+            return Err(MISSING);
+        }
         let descriptor = descriptors.pop().ok_or(MISSING)?;
         let length = usize::try_from(length).map_err(|_| MISSING)?;
         match Mapped::accept(descriptor, length) {

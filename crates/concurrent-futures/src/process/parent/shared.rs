@@ -87,8 +87,8 @@ impl Shared {
         let pool = Arc::new_cyclic(|me| Self {
             id: OwnerId::next(),
             callbacks: Callbacks::new(&options.name),
+            state: Mutex::new(State::new(options.observer.is_some())),
             options,
-            state: Mutex::new(State::new()),
             control: Arc::default(),
             notifier: Notifier::default(),
             exits: Mutex::default(),
@@ -120,6 +120,7 @@ impl Shared {
             resolved,
             notify,
             limits,
+            begun,
             retry,
             discarded,
         } = actions;
@@ -133,7 +134,11 @@ impl Shared {
             self.control.ring();
         }
         for (launch, number, limit) in limits {
-            self.start_clock(launch, number, limit, limit);
+            self.start_clock((launch, number), limit, limit, 0);
+        }
+        for (task, worker, now) in begun {
+            let waited = Duration::from_nanos(now.saturating_sub(task.queued_at()));
+            self.observe(|observer| observer.started(task.info(), worker, waited));
         }
         for resolved in resolved {
             self.give(resolved);
@@ -148,15 +153,12 @@ impl Shared {
             run,
             begun,
         } = resolved;
-        let mut is_measured = None;
         if let Some((_, nanos)) = run {
             // Values beyond the last bucket are not counted.
             let _ = self.running_times.increment(nanos);
             let queued_at = task.cell().queued_at();
             if queued_at != 0 {
-                let waited = begun.saturating_sub(queued_at);
-                let _ = self.waiting_times.increment(waited);
-                is_measured = Some(waited);
+                let _ = self.waiting_times.increment(begun.saturating_sub(queued_at));
             }
         }
         if self.options.observer.is_some() {
@@ -169,10 +171,6 @@ impl Shared {
                 Completion::Error(error) => Outcome::of_error(error),
             };
             let info = task.cell().info();
-            if let Some(run) = run {
-                let waited = Duration::from_nanos(is_measured.unwrap_or(0));
-                self.observe(|observer| observer.started(info, run.worker(), waited));
-            }
             self.observe(|observer| observer.finished(info, outcome, run));
         }
         match completion {
@@ -198,6 +196,27 @@ impl Shared {
                 tracing::error!(panic.message, panic.location, "an observer panicked");
             });
         }
+    }
+
+    /// If the thread that holds it panics, nothing is left pending.
+    pub(in crate::process) fn guard(self: &Arc<Self>) -> ThreadGuard {
+        ThreadGuard(Arc::clone(self))
+    }
+
+    /// A thread of the pool is gone, and with it what it was to do.
+    fn give_up_all(&self) {
+        let why = TaskError::rejected(Rejection::Broken)
+            .caused_by("a thread of the pool has panicked, which is a defect of this library");
+        let mut actions = Actions::default();
+        let mut state = self.lock();
+        state.abandon_all(&why, &mut actions);
+        let closers = std::mem::take(&mut state.closers);
+        drop(state);
+        self.act(actions);
+        for (closer, _) in closers {
+            let _ = closer.fail(why.clone());
+        }
+        self.control.ring();
     }
 
     /// This process is a fork of the one that made the pool: it has neither its threads nor its shared
@@ -242,6 +261,7 @@ impl Shared {
             arguments,
             run_timeout,
             chunk,
+            was_told: false,
         };
         if let Err(error) = self.push(task) {
             let (task, why) = *error;
@@ -381,7 +401,13 @@ impl Shared {
     // ---- Time limits
 
     /// Looks in `time` whether the task has run for its limit.
-    fn start_clock(&self, launch: u64, number: u64, limit: Duration, time: Duration) {
+    fn start_clock(
+        &self,
+        (launch, number): (u64, u64),
+        limit: Duration,
+        time: Duration,
+        not_before: u64,
+    ) {
         let Some(at) = Instant::now().checked_add(time) else {
             return;
         };
@@ -390,6 +416,8 @@ impl Shared {
             launch,
             number,
             limit,
+            at,
+            not_before,
         });
         let timer = match schedule(at, overdue) {
             Ok(timer) => timer,
@@ -614,6 +642,7 @@ impl Owner for Shared {
         let mut actions = Actions::default();
         let mut state = self.lock();
         let is_stopped = state.abort(task, &mut actions);
+        state.dispatch(&self.options, clock::now(), &mut actions);
         drop(state);
         self.act(actions);
         if is_stopped {
@@ -637,13 +666,30 @@ impl Owner for Shared {
     }
 }
 
+pub(in crate::process) struct ThreadGuard(Arc<Shared>);
+
+impl Drop for ThreadGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.give_up_all();
+        }
+    }
+}
+
 /// The running time of a task that was handed over.
 struct Overdue {
     pool: Weak<Shared>,
     launch: u64,
     number: u64,
     limit: Duration,
+    /// When it was to ring.
+    at: Instant,
+    /// The clock does not count from before this time.
+    not_before: u64,
 }
+
+/// An alarm that is so late says that this process, and maybe its workers, stood still meanwhile.
+const STANDSTILL: Duration = Duration::from_secs(1);
 
 impl Alarm for Overdue {
     /// The clock counts from where the worker says that the task, or the item, has begun; so the
@@ -667,22 +713,29 @@ impl Alarm for Overdue {
             return;
         };
         // What a worker says of the time is believed within what is possible.
-        let begun = begun.clamp(handed.at.min(now), now);
+        let begun = begun.clamp(handed.at.min(now), now).max(self.not_before);
+        let mut not_before = self.not_before;
         let left = match phase {
             Some(Phase::Running) => limit.saturating_sub(now - begun),
             _ => limit,
         };
-        if left == 0 {
+        let stood_still = self.at.elapsed() > STANDSTILL && self.not_before == 0;
+        if left == 0 && stood_still {
+            // The clock begins anew, once.
+            not_before = now;
+        } else if left == 0 {
             let error = TaskError::overrun(self.limit);
             if state.stop(index, self.number, error, &mut actions) {
+                state.dispatch(&pool.options, now, &mut actions);
                 drop(state);
                 pool.act(actions);
                 return;
             }
         }
         drop(state);
+        let left = if stood_still && left == 0 { limit } else { left };
         let left = Duration::from_nanos(left.max(1_000_000));
-        pool.start_clock(self.launch, self.number, self.limit, left);
+        pool.start_clock((self.launch, self.number), self.limit, left, not_before);
     }
 }
 

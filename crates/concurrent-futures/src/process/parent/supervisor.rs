@@ -117,6 +117,7 @@ fn nanos(time: Duration) -> u64 {
 
 impl Supervisor {
     fn work(mut self) {
+        let _guard = self.pool.guard();
         let pool = Arc::clone(&self.pool);
         let collector = thread::Builder::new()
             .name(format!("{}-results", pool.options.name))
@@ -154,6 +155,8 @@ impl Supervisor {
         let deadlines = std::mem::take(&mut state.deadlines);
         drop(state);
         drop(deadlines);
+        // So that nothing is left of the pool when they are told.
+        drop(self.epoll);
         for (closer, has_deadline) in closers {
             // Refused, if it was cancelled.
             let _ = match overdue.filter(|_| has_deadline) {
@@ -206,9 +209,14 @@ impl Supervisor {
                 options.start_timeout
             ));
             state.start_timed_out(launch, why, &mut actions);
+            state.dispatch(options, now, &mut actions);
         }
-        if self.idle_look <= now || (state.is_idle_watched && self.idle_look == u64::MAX) {
-            self.idle_look = state.let_idle_go(nanos(options.idle_timeout), now, &mut actions);
+        let idle_limit = nanos(options.idle_timeout);
+        if state.is_idle_watched && self.idle_look == u64::MAX {
+            self.idle_look = now.saturating_add(idle_limit);
+        }
+        if self.idle_look <= now {
+            self.idle_look = state.let_idle_go(idle_limit, now, &mut actions);
         }
         drop(state);
         let is_notified = std::mem::take(&mut actions.notify);

@@ -21,6 +21,8 @@ pub(in crate::process) struct RemoteTask {
     pub(in crate::process) arguments: Arguments,
     pub(in crate::process) run_timeout: Option<Duration>,
     pub(in crate::process) chunk: Option<Box<ChunkState>>,
+    /// The observer was told that it has begun.
+    pub(in crate::process) was_told: bool,
 }
 
 /// Encoded arguments.

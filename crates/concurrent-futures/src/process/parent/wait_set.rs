@@ -43,6 +43,9 @@ impl Control {
     }
 }
 
+/// How often is looked for what no thread listens to.
+const UNHEARD: Duration = Duration::from_millis(10);
+
 /// Words that one call can wait for, but for the collector's own.
 const MOST_AT_ONCE: usize = futex::MAX_WORDS - 1;
 
@@ -93,6 +96,12 @@ impl WaitSet {
     ) {
         let (direct, others) = links.split_at(links.len().min(self.at_once));
         self.keep_helpers(control, others);
+        // Without a thread for each, what is not heard is looked for.
+        let timeout = if self.helpers.len() < others.len() {
+            Some(timeout.map_or(UNHEARD, |timeout| timeout.min(UNHEARD)))
+        } else {
+            timeout
+        };
         control.bell.lie_down();
         for link in direct {
             link.memory.results_bell.0.lie_down();

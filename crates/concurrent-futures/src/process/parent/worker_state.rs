@@ -63,6 +63,8 @@ pub(in crate::process) enum Ending {
     Task { number: u64, error: TaskError },
     /// All that it runs is to be stopped.
     Aborted,
+    /// It was not ready in time, or could not be told what to do.
+    Unready,
     /// It broke the rules; what it ran is lost.
     Violation(Violation),
 }
@@ -80,6 +82,8 @@ pub(in crate::process) struct Worker {
     pub(in crate::process) given: usize,
     /// What it runs takes long, so that nothing is laid ready behind it.
     pub(in crate::process) is_stuck: bool,
+    /// It had no room, and has said nothing since.
+    pub(in crate::process) is_full: bool,
     writer: Writer,
     entries: VecDeque<Entry>,
     /// The number of the first entry.
@@ -157,6 +161,7 @@ impl Worker {
             finished: 0,
             given: 0,
             is_stuck: false,
+            is_full: false,
             writer: Writer::default(),
             entries: VecDeque::new(),
             first: 0,
@@ -325,6 +330,13 @@ impl Worker {
         self.tasks().next()
     }
 
+    pub(in crate::process) fn current_mut(&mut self) -> Option<&mut Handed> {
+        self.entries.iter_mut().find_map(|entry| match entry {
+            Entry::Task(handed) => Some(handed),
+            Entry::Gone => None,
+        })
+    }
+
     /// The tasks without a result, in their order, with their numbers.
     pub(in crate::process) fn tasks(&self) -> impl Iterator<Item = (u64, &Handed)> {
         (self.first..)
@@ -335,20 +347,11 @@ impl Worker {
             })
     }
 
-    pub(in crate::process) fn tasks_mut(&mut self) -> impl Iterator<Item = (u64, &mut Handed)> {
-        (self.first..)
-            .zip(&mut self.entries)
-            .filter_map(|(number, entry)| match entry {
-                Entry::Task(handed) => Some((number, handed)),
-                Entry::Gone => None,
-            })
-    }
-
     /// It is being ended for the sake of this task.
     pub(in crate::process) fn is_ending_for(&self, wanted: u64) -> bool {
         match &self.ending {
             Some(Ending::Task { number, .. }) => *number == wanted,
-            Some(Ending::Aborted | Ending::Violation(_)) => true,
+            Some(Ending::Aborted | Ending::Unready | Ending::Violation(_)) => true,
             None => false,
         }
     }
@@ -436,6 +439,7 @@ impl Worker {
     /// # Errors
     /// If it says what it cannot say.
     pub(in crate::process) fn apply(&mut self, reply: Reply) -> Result<Applied, Violation> {
+        self.is_full = false;
         match reply.kind {
             reply::READY if self.life == Life::Starting => {
                 self.life = Life::Ready;

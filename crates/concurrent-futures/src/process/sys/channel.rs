@@ -37,7 +37,8 @@ pub(in crate::process) struct Channel {
 #[derive(Debug, Default)]
 struct Inbox {
     bytes: Vec<u8>,
-    descriptors: VecDeque<OwnedFd>,
+    /// None for what has come where this process may open no more files.
+    descriptors: VecDeque<Option<OwnedFd>>,
 }
 
 impl Channel {
@@ -94,7 +95,7 @@ impl Channel {
     ///
     /// # Errors
     /// `WouldBlock` if there is no whole message and it shall not wait. `InvalidInput` if the buffer is too short for
-    /// the message, which stays. `InvalidData` if the other side does not keep to the form, and `UnexpectedEof` if it
+    /// the message, which stays. EMFILE for a message whose descriptors this process could not take in. `InvalidData` if the other side does not keep to the form, and `UnexpectedEof` if it
     /// ended in the middle: then the channel is of no use any more.
     pub(in crate::process) fn receive(
         &self,
@@ -170,10 +171,12 @@ impl Inbox {
         };
         place.copy_from_slice(message);
         self.bytes.drain(..HEADER + length);
-        Ok(Some((
-            length,
-            self.descriptors.drain(..descriptors).collect(),
-        )))
+        let descriptors: Option<Vec<OwnedFd>> = self.descriptors.drain(..descriptors).collect();
+        match descriptors {
+            Some(descriptors) => Ok(Some((length, descriptors))),
+            // The message is gone, and what comes after it is not touched by that.
+            None => Err(Errno::MFILE.into()),
+        }
     }
 
     /// Reads once; the number of bytes that came.
@@ -204,13 +207,12 @@ impl Inbox {
         };
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                self.descriptors.extend(descriptors);
+                self.descriptors.extend(descriptors.map(Some));
             }
         }
         if received.flags.contains(ReturnFlags::CTRUNC) {
-            return Err(invalid(
-                "more descriptors came than a message has, or than this process may open",
-            ));
+            // More than a message has, or than this process may open: the message says which.
+            self.descriptors.push_back(None);
         }
         self.bytes.extend_from_slice(&chunk[..received.bytes]);
         Ok(received.bytes)

@@ -64,6 +64,8 @@ pub(in crate::process) fn serve(hello: &[u8], segment: OwnedFd, channel: Channel
         patience: Patience::new(),
         now: clock::now(),
         out: Vec::new(),
+        files_sent: 0,
+        is_spent: false,
     };
     match worker.work(hello) {
         Ok(()) => sys::leave(0),
@@ -99,6 +101,19 @@ struct Worker {
     now: u64,
     /// What a call has given; kept for its memory.
     out: Vec<u8>,
+    /// How many results went by the channel.
+    files_sent: u64,
+    /// It cannot do all that a worker has to.
+    is_spent: bool,
+}
+
+/// How often, a millisecond apart, a large result is tried to be sent.
+const MOST_TRIES: usize = 10_000;
+
+/// The system is short of something for the moment.
+fn is_passing(error: &std::io::Error) -> bool {
+    const ETOOMANYREFS: i32 = 109;
+    error.kind() == std::io::ErrorKind::WouldBlock || error.raw_os_error() == Some(ETOOMANYREFS)
 }
 
 /// Memory that a single large value has taken is given back.
@@ -117,7 +132,12 @@ impl Worker {
             self.out.clear();
             self.out.shrink_to(MOST_KEPT);
             match self.next(&mut frame)? {
-                task::RUN => self.run(&frame)?,
+                task::RUN => {
+                    self.run(&frame)?;
+                    if self.is_spent {
+                        return Ok(());
+                    }
+                }
                 task::INITIALIZE => {
                     if !self.initialize(&frame)? {
                         return Ok(());
@@ -370,24 +390,29 @@ impl Worker {
 
     /// The file goes first, so that it is there when its frame is read.
     fn reply_large(&mut self, kind: u32, header: &[u8], bytes: &[u8]) -> Result<(), Violation> {
+        let number = self.files_sent.to_le_bytes();
         let sent = Sealed::of(bytes).and_then(|sealed| {
-            loop {
-                match self.channel.send(&[0], &[sealed.descriptor()]) {
+            for _ in 0..MOST_TRIES {
+                match self.channel.send(&number, &[sealed.descriptor()]) {
                     // Others wait to be read: the pool is behind.
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    Err(error) if is_passing(&error) => {
                         self.tell();
                         std::thread::sleep(Duration::from_millis(1));
                     }
                     result => return result,
                 }
             }
+            Err(std::io::ErrorKind::TimedOut.into())
         });
         match sent {
             Ok(()) => {
+                self.files_sent += 1;
                 let length = (bytes.len() as u64).to_le_bytes();
                 self.write(kind | reply::LARGE, &[header, &length])
             }
             Err(error) => {
+                // A task has closed the channel, maybe: the next one gets another worker.
+                self.is_spent = true;
                 let error =
                     TaskError::codec("a large result", error).going(Direction::EncodeResult);
                 let mut out = Vec::new();

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::{Actions, State};
 use crate::process::parent::options::Options;
 use crate::process::ring::Phase;
+use crate::process::sys::Signal;
 use crate::process::parent::task::RemoteTask;
-use crate::process::parent::worker_state::{Life, Refusal, Worker};
+use crate::process::parent::worker_state::{Ending, Life, Refusal, Worker};
 
 /// Work that may lie ready at a busy worker, so that it need not wait for the next hand-over.
 const AHEAD_NANOS: u64 = 1_000_000;
@@ -16,6 +17,12 @@ const LONG_NANOS: u64 = 5_000_000;
 
 /// What lies behind a task that has run for this long already is given to others.
 const STUCK_NANOS: u64 = 2_000_000;
+
+/// After which a worker that had no room is asked to leave again.
+const SOON: u64 = 1_000_000;
+
+/// Room for this many tasks is kept when the queue is empty.
+const MOST_KEPT: usize = 4_096;
 
 impl State {
     /// Gives queued tasks to workers that have room, and asks for more workers where that is allowed.
@@ -37,9 +44,10 @@ impl State {
             let Some(task) = self.queue.pop_front() else {
                 break;
             };
-            if !self.hand_over(index, task, options, now, actions) {
-                break;
-            }
+            self.hand_over(index, task, options, now, actions);
+        }
+        if self.queue.is_empty() && self.queue.capacity() > MOST_KEPT {
+            self.queue.shrink_to(MOST_KEPT);
         }
         if self.queue.is_empty() {
             self.share(options, now, actions);
@@ -55,7 +63,7 @@ impl State {
             .workers
             .iter()
             .enumerate()
-            .filter(|(_, worker)| worker.is_idle() && worker.has_tasks_left(options))
+            .filter(|(_, worker)| worker.is_idle() && !worker.is_full && worker.has_tasks_left(options))
             // The one that was busy last: its caches are warm, and others can go.
             .max_by_key(|(_, worker)| worker.idle_since);
         if let Some((index, _)) = idle {
@@ -65,7 +73,9 @@ impl State {
         let starting = self
             .workers
             .iter()
-            .position(|worker| worker.life == Life::Starting && worker.unfinished() == 0);
+            .position(|worker| {
+                worker.life == Life::Starting && !worker.is_full && worker.unfinished() == 0
+            });
         if starting.is_some() {
             return starting;
         }
@@ -80,6 +90,7 @@ impl State {
             .filter(|(_, worker)| {
                 worker.life == Life::Ready
                     && !worker.is_stuck
+                    && !worker.is_full
                     && worker.unfinished() < depth
                     && worker.has_tasks_left(options)
             })
@@ -101,7 +112,8 @@ impl State {
         }
     }
 
-    /// False if the task is back in the queue, since there was no room after all.
+    /// The task is back in the queue, if there was no room after all; then this worker is not picked
+    /// again before it has said something.
     fn hand_over(
         &mut self,
         index: usize,
@@ -109,7 +121,7 @@ impl State {
         options: &Options,
         now: u64,
         actions: &mut Actions,
-    ) -> bool {
+    ) {
         let worker = &mut self.workers[index];
         let most = options
             .max_tasks_per_worker
@@ -127,22 +139,21 @@ impl State {
                 {
                     actions.wake.push(Arc::clone(&worker.link));
                 }
-                true
+                self.tell_begun(index, now, actions);
             }
             Err((task, Refusal::Full)) => {
+                worker.is_full = true;
+                // A busy one will say something.
+                if worker.unfinished() == 0 {
+                    self.try_again(actions);
+                }
                 self.queue.push_front(task);
-                self.try_again(actions);
-                false
             }
             Err((task, Refusal::Violation(violation))) => {
                 self.queue.push_front(task);
                 self.violated(index, violation, actions);
-                false
             }
-            Err((task, Refusal::Unsendable(error))) => {
-                self.give_up(task, &error, actions);
-                true
-            }
+            Err((task, Refusal::Unsendable(error))) => self.give_up(task, &error, actions),
         }
     }
 
@@ -174,6 +185,7 @@ impl State {
                     let worker = &self.workers[index];
                     index != busiest
                         && worker.life == Life::Ready
+                        && !worker.is_full
                         && worker.unfinished() < most
                         && worker.has_tasks_left(options)
                 })
@@ -182,9 +194,7 @@ impl State {
                 self.queue.push_front(task);
                 break;
             };
-            if !self.hand_over(index, task, options, now, actions) {
-                break;
-            }
+            self.hand_over(index, task, options, now, actions);
         }
     }
 
@@ -234,6 +244,10 @@ impl State {
         let is_closing = !self.is_open() && self.queue.is_empty();
         for index in 0..self.workers.len() {
             let worker = &self.workers[index];
+            if is_closing && worker.life == Life::Starting && worker.unfinished() == 0 {
+                self.end(index, Ending::Aborted, Signal::TERM, actions);
+                continue;
+            }
             if !worker.is_idle() {
                 continue;
             }
@@ -268,6 +282,14 @@ impl State {
         actions.retry = true;
     }
 
+    /// Time has passed: there may be room.
+    pub(in crate::process) fn try_full_again(&mut self) {
+        self.lacks_room = false;
+        for worker in &mut self.workers {
+            worker.is_full = false;
+        }
+    }
+
     /// Lets workers go that were idle for too long; says when to look again, if any is idle.
     pub(in crate::process) fn let_idle_go(
         &mut self,
@@ -275,19 +297,23 @@ impl State {
         now: u64,
         actions: &mut Actions,
     ) -> u64 {
-        let mut next = u64::MAX;
+        let (mut next, mut is_any_idle) = (u64::MAX, false);
         for index in 0..self.workers.len() {
             let worker = &self.workers[index];
             if worker.is_idle() {
-                let end = worker.idle_since.saturating_add(limit);
+                is_any_idle = true;
+                let mut end = worker.idle_since.saturating_add(limit);
                 if end <= now {
                     self.let_go(index, actions);
-                } else {
-                    next = next.min(end);
+                    if !self.workers[index].is_idle() {
+                        continue;
+                    }
+                    end = now.saturating_add(SOON);
                 }
+                next = next.min(end);
             }
         }
-        self.is_idle_watched = next != u64::MAX;
+        self.is_idle_watched = is_any_idle;
         next
     }
 }

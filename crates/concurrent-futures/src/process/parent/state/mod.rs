@@ -17,7 +17,7 @@ use crate::executor::WorkerId;
 use crate::process::sys::Signal;
 use crate::process::parent::task::RemoteTask;
 use crate::process::parent::worker_state::{Completion, Link, Worker};
-use crate::task::{Outcome, Promise};
+use crate::task::{CellRef, Outcome, Promise};
 use crate::time::Timer;
 
 pub(in crate::process) struct State {
@@ -48,6 +48,8 @@ pub(in crate::process) struct State {
     pub(in crate::process) deadlines: Vec<Timer>,
     /// The deadline of a shutdown that has passed.
     pub(in crate::process) overdue: Option<Duration>,
+    /// There is an observer.
+    is_observed: bool,
     /// A task could not be handed over for want of room: to be tried again soon.
     pub(in crate::process) lacks_room: bool,
     /// The supervisor knows when to look for workers that are idle for long.
@@ -81,6 +83,8 @@ pub(in crate::process) struct Actions {
     pub(in crate::process) notify: bool,
     /// Tasks that were handed over with a time limit: the worker's launch, their number, the limit.
     pub(in crate::process) limits: Vec<(u64, u64, Duration)>,
+    /// Tasks that a worker begins, for the observer.
+    pub(in crate::process) begun: Vec<(CellRef, WorkerId, u64)>,
     /// The collector has to try again soon.
     pub(in crate::process) retry: bool,
     /// To be dropped.
@@ -119,7 +123,7 @@ impl Places {
 }
 
 impl State {
-    pub(in crate::process) fn new() -> Self {
+    pub(in crate::process) fn new(is_observed: bool) -> Self {
         Self {
             phase: PoolPhase::Open,
             queue: VecDeque::new(),
@@ -137,6 +141,7 @@ impl State {
             closers: Vec::new(),
             deadlines: Vec::new(),
             overdue: None,
+            is_observed,
             lacks_room: false,
             is_idle_watched: false,
             has_supervisor: false,

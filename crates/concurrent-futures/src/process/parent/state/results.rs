@@ -28,6 +28,7 @@ impl State {
                     worker.idle_since = now;
                     self.no_start_before = 0;
                     self.has_idle(actions);
+                    self.tell_begun(index, now, actions);
                 }
                 Ok(Applied::NotReady(error)) => {
                     worker.life = Life::Leaving;
@@ -51,13 +52,16 @@ impl State {
                         begun,
                         actions,
                     );
+                    self.tell_begun(index, now, actions);
                 }
                 Ok(Applied::Partly(task)) => {
                     if worker.unfinished() == 0 {
                         worker.idle_since = now;
+                        self.has_idle(actions);
                     }
                     self.failed_starts = 0;
                     self.go_on(task, actions);
+                    self.tell_begun(index, now, actions);
                 }
                 Err(violation) => self.violated(index, violation, actions),
             }
@@ -73,6 +77,20 @@ impl State {
             self.give_up(task, &TaskError::cancelled(), actions);
         } else {
             self.queue.push_front(task);
+        }
+    }
+
+    /// If somebody observes: the task that a worker begins now is told, once.
+    pub(super) fn tell_begun(&mut self, index: usize, now: u64, actions: &mut Actions) {
+        if !self.is_observed || self.workers[index].life != Life::Ready {
+            return;
+        }
+        let worker = &mut self.workers[index];
+        let place = worker.place;
+        if let Some(handed) = worker.current_mut()
+            && !std::mem::replace(&mut handed.task.was_told, true)
+        {
+            actions.begun.push((handed.task.cell().clone(), place, now));
         }
     }
 

@@ -43,7 +43,7 @@ impl State {
                 Refusal::Full | Refusal::Violation(_) => "the initializer cannot be sent".into(),
             });
             let index = self.workers.len() - 1;
-            self.end(index, Ending::Aborted, Signal::KILL, actions);
+            self.end(index, Ending::Unready, Signal::KILL, actions);
             self.start_failed(why, true, now, actions);
         }
         if self.is_open() || !self.queue.is_empty() {
@@ -105,9 +105,9 @@ impl State {
         if self.workers[index].life != Life::Starting {
             return;
         }
-        self.end(index, Ending::Aborted, Signal::KILL, actions);
         let why = TaskError::rejected(Rejection::Broken).caused_by(why);
         self.break_down(&why, actions);
+        self.end(index, Ending::Unready, Signal::KILL, actions);
     }
 
     pub(in crate::process) fn reject_queue(&mut self, why: &TaskError, actions: &mut Actions) {
@@ -181,11 +181,14 @@ impl State {
                 again.push(handed.task);
             }
         }
-        let is_ending_all = matches!(worker.ending, Some(Ending::Aborted))
-            || matches!(self.phase, PoolPhase::Broken(_));
+        let why_all = match (&self.phase, &worker.ending) {
+            (PoolPhase::Broken(why), _) => Some(why.clone()),
+            (_, Some(Ending::Aborted)) => Some(TaskError::aborted()),
+            _ => None,
+        };
         for task in again.into_iter().rev() {
-            if is_ending_all {
-                self.give_up(task, &TaskError::aborted(), actions);
+            if let Some(why) = &why_all {
+                self.give_up(task, why, actions);
             } else if task.chunk.as_ref().is_some_and(|chunk| chunk.done > 0) {
                 self.go_on(task, actions);
             } else {
@@ -228,6 +231,19 @@ impl State {
             return None;
         }
         Some(task)
+    }
+
+    /// Nobody looks after the workers any more: all that there is fails, and they are ended.
+    pub(in crate::process) fn abandon_all(&mut self, why: &TaskError, actions: &mut Actions) {
+        self.break_down(why, actions);
+        for index in 0..self.workers.len() {
+            self.end(index, Ending::Unready, Signal::KILL, actions);
+            for (_, handed) in self.workers[index].take_all() {
+                self.give_up(handed.task, why, actions);
+            }
+        }
+        self.workers.clear();
+        self.asked_starts = 0;
     }
 
     pub(in crate::process) fn index_of(&self, launch: u64) -> Option<usize> {
