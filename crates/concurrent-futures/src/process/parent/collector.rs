@@ -119,6 +119,8 @@ impl Collector<'_> {
             let is_over = state.is_over();
             let is_expecting = state.workers.iter().any(|worker| worker.unfinished() > 0);
             drop(state);
+            // This thread knows.
+            actions.retry = false;
             self.pool.act(actions);
             if is_over {
                 return;

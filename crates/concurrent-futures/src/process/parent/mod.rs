@@ -3,6 +3,7 @@
 
 mod callbacks;
 mod collector;
+mod limits;
 mod options;
 mod shared;
 mod state;

@@ -10,6 +10,7 @@ use histogram::AtomicHistogram;
 use crate::process::call::encode;
 use super::callbacks::Callbacks;
 use crate::process::clock;
+use super::limits::RunClock;
 use super::options::Options;
 use crate::process::record::Name;
 use crate::process::ring::{Phase, TASK_BYTES};
@@ -53,7 +54,7 @@ pub(in crate::process) struct Shared {
     running_times: AtomicHistogram,
     registration: OnceLock<Registration>,
     /// For those who must not keep the pool.
-    me: Weak<Self>,
+    pub(in crate::process) me: Weak<Self>,
     /// How many arguments lie in files of their own.
     sealed: Arc<AtomicUsize>,
     /// Of the process in which the pool was made: a fork has a copy that must not touch anything.
@@ -134,7 +135,7 @@ impl Shared {
             self.control.ring();
         }
         for (launch, number, limit) in limits {
-            self.start_clock((launch, number), limit, limit, 0);
+            self.start_clock(RunClock::new(launch, number, limit), limit);
         }
         for (task, worker, now) in begun {
             let waited = Duration::from_nanos(now.saturating_sub(task.queued_at()));
@@ -398,47 +399,6 @@ impl Shared {
         (Payload::from_vec(buffer), Box::new(ChunkState::new(count)))
     }
 
-    // ---- Time limits
-
-    /// Looks in `time` whether the task has run for its limit.
-    fn start_clock(
-        &self,
-        (launch, number): (u64, u64),
-        limit: Duration,
-        time: Duration,
-        not_before: u64,
-    ) {
-        let Some(at) = Instant::now().checked_add(time) else {
-            return;
-        };
-        let overdue = Arc::new(Overdue {
-            pool: self.me.clone(),
-            launch,
-            number,
-            limit,
-            at,
-            not_before,
-        });
-        let timer = match schedule(at, overdue) {
-            Ok(timer) => timer,
-            Err(error) => {
-                panic::contain(|| tracing::error!(%error, "no thread for the run timeout"));
-                return;
-            }
-        };
-        let mut state = self.lock();
-        let handed = state
-            .index_of(launch)
-            .and_then(|index| state.workers[index].handed_mut(number));
-        // It may be over by now.
-        let previous = match handed {
-            Some(handed) => handed.timer.replace(timer),
-            None => Some(timer),
-        };
-        drop(state);
-        drop(previous);
-    }
-
     // ---- Ending
 
     pub(in crate::process) fn shutdown(self: &Arc<Self>, how: Shutdown) -> TaskFuture<()> {
@@ -673,69 +633,6 @@ impl Drop for ThreadGuard {
         if std::thread::panicking() {
             self.0.give_up_all();
         }
-    }
-}
-
-/// The running time of a task that was handed over.
-struct Overdue {
-    pool: Weak<Shared>,
-    launch: u64,
-    number: u64,
-    limit: Duration,
-    /// When it was to ring.
-    at: Instant,
-    /// The clock does not count from before this time.
-    not_before: u64,
-}
-
-/// An alarm that is so late says that this process, and maybe its workers, stood still meanwhile.
-const STANDSTILL: Duration = Duration::from_secs(1);
-
-impl Alarm for Overdue {
-    /// The clock counts from where the worker says that the task, or the item, has begun; so the
-    /// alarm that was set at the hand-over mostly rings early, and is set anew.
-    fn ring(&self) {
-        let Some(pool) = self.pool.upgrade() else {
-            return;
-        };
-        let mut actions = Actions::default();
-        let now = clock::now();
-        let limit = u64::try_from(self.limit.as_nanos()).unwrap_or(u64::MAX);
-        let mut state = pool.lock();
-        let Some(index) = state.index_of(self.launch) else {
-            return;
-        };
-        let worker = &mut state.workers[index];
-        let phase = worker.phase(self.number);
-        let slot = worker.link.memory.slot(self.number);
-        let begun = slot.begun_at();
-        let Some(handed) = worker.handed_mut(self.number) else {
-            return;
-        };
-        // What a worker says of the time is believed within what is possible.
-        let begun = begun.clamp(handed.at.min(now), now).max(self.not_before);
-        let mut not_before = self.not_before;
-        let left = match phase {
-            Some(Phase::Running) => limit.saturating_sub(now - begun),
-            _ => limit,
-        };
-        let stood_still = self.at.elapsed() > STANDSTILL && self.not_before == 0;
-        if left == 0 && stood_still {
-            // The clock begins anew, once.
-            not_before = now;
-        } else if left == 0 {
-            let error = TaskError::overrun(self.limit);
-            if state.stop(index, self.number, error, &mut actions) {
-                state.dispatch(&pool.options, now, &mut actions);
-                drop(state);
-                pool.act(actions);
-                return;
-            }
-        }
-        drop(state);
-        let left = if stood_still && left == 0 { limit } else { left };
-        let left = Duration::from_nanos(left.max(1_000_000));
-        pool.start_clock((self.launch, self.number), self.limit, left, not_before);
     }
 }
 

@@ -103,6 +103,7 @@ pub(in crate::process) struct Handed {
     pub(in crate::process) at: u64,
     /// What ends it when its time is over.
     pub(in crate::process) timer: Option<Timer>,
+    pub(in crate::process) clock_settings: u32,
 }
 
 /// Why a task was not handed over.
@@ -227,6 +228,7 @@ impl Worker {
             task,
             at: now,
             timer: None,
+            clock_settings: 0,
         }));
         Ok(number)
     }
