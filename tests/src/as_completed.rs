@@ -57,9 +57,7 @@ fn an_empty_set_ends_at_once<S: Subject>() {
     assert!(done.blocking_next().unwrap().is_none());
 }
 
-on_every_pool!(
-    futures_can_be_added_while_it_runs,
-);
+on_every_pool!(futures_can_be_added_while_it_runs,);
 
 fn futures_can_be_added_while_it_runs<S: Pool>() {
     let pool = S::with_workers(2);

@@ -49,7 +49,10 @@ fn the_answers_of_cancel_are_stable<S: Pool>() {
     let own = from_callback.handle();
     from_callback.on_done(move |_, _| sender.send(own.cancel()).unwrap());
     gate.open();
-    assert!(!receiver.recv().unwrap(), "it is done when its callback runs");
+    assert!(
+        !receiver.recv().unwrap(),
+        "it is done when its callback runs"
+    );
     assert_eq!(from_callback.result().unwrap(), 2);
 }
 
@@ -78,7 +81,9 @@ fn limits_beyond_the_clock_never_come<S: Pool>() {
 fn many_time_limits_are_served_and_leave_nothing<S: Pool>() {
     let (pool, gate) = busy::<S>();
     let hurried = TaskOptions::new().queue_timeout(Duration::from_millis(10));
-    let futures: Vec<_> = (0..2_000).map(|_| pool.with(hurried.clone()).submit(|| 1, ())).collect();
+    let futures: Vec<_> = (0..2_000)
+        .map(|_| pool.with(hurried.clone()).submit(|| 1, ()))
+        .collect();
     for future in futures {
         assert_eq!(future.result().unwrap_err().clock(), Some(Clock::Queue));
     }
@@ -97,7 +102,10 @@ fn dropping_a_future_does_what_it_was_told_to<S: Pool>() {
     pool.submit(|| (), ()).result().unwrap();
     assert_eq!(ran.arrived(), 2, "the other two were cancelled");
     let stats = S::stats(&pool);
-    assert_eq!(stats.finished_with(concurrent_futures::Outcome::Cancelled), 2);
+    assert_eq!(
+        stats.finished_with(concurrent_futures::Outcome::Cancelled),
+        2
+    );
 }
 
 tests! {

@@ -202,15 +202,17 @@ where
     );
 }
 
-on_every_pool!(
-    a_time_in_the_queue_and_a_running_time_are_two_clocks,
-);
+on_every_pool!(a_time_in_the_queue_and_a_running_time_are_two_clocks,);
 
 fn a_time_in_the_queue_and_a_running_time_are_two_clocks<S: Pool>() {
     let (pool, gate) = busy::<S>();
     let millis = std::time::Duration::from_millis;
-    let impatient = pool.with(TaskOptions::new().queue_timeout(millis(20))).submit(|| 1, ());
-    let unhurried = pool.with(TaskOptions::new().run_timeout(millis(20))).submit(|| 2, ());
+    let impatient = pool
+        .with(TaskOptions::new().queue_timeout(millis(20)))
+        .submit(|| 1, ());
+    let unhurried = pool
+        .with(TaskOptions::new().run_timeout(millis(20)))
+        .submit(|| 2, ());
     let error = impatient.result().unwrap_err();
     assert_eq!((error.clock(), error.ran()), (Some(Clock::Queue), Ran::No));
     assert_eq!(error.to_string(), "the task did not start within 20ms");

@@ -3,9 +3,7 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use concurrent_futures::{
-    AbortOutcome, Clock, Executor, Outcome, Promise, TaskError, TaskFuture,
-};
+use concurrent_futures::{AbortOutcome, Clock, Executor, Outcome, Promise, TaskError, TaskFuture};
 
 use crate::harness::{
     Gate, Pool, Subject, busy, busy_pool, on_every_executor, on_every_pool, pass, tests,
@@ -126,11 +124,19 @@ fn the_states_of_a_future_are_told_apart<S: Pool>() {
         (false, false, false)
     );
     assert_eq!(
-        truth(&|| (running.is_done(), running.is_running(), running.is_cancelled())),
+        truth(&|| (
+            running.is_done(),
+            running.is_running(),
+            running.is_cancelled()
+        )),
         (false, true, false)
     );
     assert_eq!(
-        truth(&|| (cancelled.is_done(), cancelled.is_running(), cancelled.is_cancelled())),
+        truth(&|| (
+            cancelled.is_done(),
+            cancelled.is_running(),
+            cancelled.is_cancelled()
+        )),
         (true, false, true)
     );
     assert!(!running.cancel());

@@ -365,7 +365,10 @@ impl Door {
 }
 
 /// What a task does that waits at a gate.
-#[expect(clippy::needless_pass_by_value, reason = "arguments of tasks are values")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "arguments of tasks are values"
+)]
 pub(crate) fn pass(door: Door) {
     door.pass();
 }

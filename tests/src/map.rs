@@ -1,7 +1,7 @@
 //! A function on many items.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use concurrent_futures::{Clock, Executor, Shutdown, TaskError, TaskOptions};
@@ -182,7 +182,12 @@ fn shutdown_right_after_a_map_with_more_items_than_workers_does_not_hang<S: Pool
     let results: Vec<_> = results.into_iter().collect();
     assert_eq!(results.len(), 20);
     assert!(results.iter().take(4).all(Result::is_ok));
-    assert!(results.iter().skip(4).all(|r| r.as_ref().is_err_and(TaskError::is_rejected)));
+    assert!(
+        results
+            .iter()
+            .skip(4)
+            .all(|r| r.as_ref().is_err_and(TaskError::is_rejected))
+    );
 }
 
 fn a_deadline_counts_from_the_call_and_what_is_there_in_time_is_given_first<S: Pool>() {
@@ -281,7 +286,13 @@ fn a_run_timeout_counts_for_each_item<S: Pool>() {
     opened.open();
     let options = TaskOptions::new().run_timeout(Duration::from_millis(100));
     let items = [(opened.door(), 0), (gate.door(), 1), (opened.door(), 2)];
-    let results: Vec<_> = pool.with(options).mapping().chunk_size(3).map(pass, items).into_iter().collect();
+    let results: Vec<_> = pool
+        .with(options)
+        .mapping()
+        .chunk_size(3)
+        .map(pass, items)
+        .into_iter()
+        .collect();
     assert_eq!(*results[0].as_ref().unwrap(), 0);
     let error = results[1].as_ref().unwrap_err();
     assert_eq!((error.clock(), error.index()), (Some(Clock::Run), Some(1)));
@@ -291,7 +302,11 @@ fn a_run_timeout_counts_for_each_item<S: Pool>() {
 
 fn a_fixed_chunk_size_is_kept<S: Pool>() {
     let pool = S::with_workers(2);
-    let results = pool.mapping().window(100).chunk_size(10).map(|n: u64| n, 0..1_000);
+    let results = pool
+        .mapping()
+        .window(100)
+        .chunk_size(10)
+        .map(|n: u64| n, 0..1_000);
     assert_eq!(results.into_iter().count(), 1_000);
     assert_eq!(S::stats(&pool).submitted(), 100);
 }
@@ -307,10 +322,13 @@ fn one_chunk_for_everything_does_not_overflow<S: Pool>() {
 fn the_options_of_a_submission_hold_for_a_map<S: Pool>() {
     let pool = S::with_workers(2);
     let named = pool.with(TaskOptions::new().name("squares"));
-    let sum: u64 = named.map(|n: u64| n * n, 0..4).into_iter().map(Result::unwrap).sum();
+    let sum: u64 = named
+        .map(|n: u64| n * n, 0..4)
+        .into_iter()
+        .map(Result::unwrap)
+        .sum();
     assert_eq!(sum, 14);
     let refuse = |n: u64| if n == 1 { Err("one") } else { Ok(n) };
     let results: Vec<_> = named.try_map(refuse, 0..2).into_iter().collect();
     assert_eq!(results[1].as_ref().unwrap_err().message().unwrap(), "one");
 }
-

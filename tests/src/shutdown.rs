@@ -33,7 +33,9 @@ fn shutdown_waits_for_fifty_sleeping_tasks_and_all_have_results<S: Pool>() {
 }
 
 fn shutdown_can_be_awaited<S: Pool>() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let pool = S::with_workers(2);
         let future = pool.submit(|| 1, ());
@@ -56,13 +58,17 @@ fn cancelling_what_is_pending_lets_what_runs_finish<S: Pool>() {
             gate.open();
         })
     };
-    pool.blocking_shutdown(Shutdown::new().cancel_pending(true)).unwrap();
+    pool.blocking_shutdown(Shutdown::new().cancel_pending(true))
+        .unwrap();
     opener.join().unwrap();
     assert_eq!(running, 1);
     assert!(pending.iter().all(TaskFuture::is_cancelled));
     let stats = S::stats(&pool);
     assert_eq!(stats.finished_with(Outcome::Succeeded), 1);
-    assert_eq!((stats.queued(), stats.running(), stats.workers()), (0, 0, 0));
+    assert_eq!(
+        (stats.queued(), stats.running(), stats.workers()),
+        (0, 0, 0)
+    );
 }
 
 fn cancelling_without_waiting_returns_at_once<S: Pool>() {

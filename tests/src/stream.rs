@@ -115,7 +115,9 @@ fn as_completed_can_be_fed_by_a_channel<S: Pool>() {
 fn a_shut_down_executor_ends_no_stream_but_refuses_each_item<S: Pool>() {
     on_a_runtime(async {
         let pool = S::with_workers(2);
-        pool.shutdown(concurrent_futures::Shutdown::new()).await.unwrap();
+        pool.shutdown(concurrent_futures::Shutdown::new())
+            .await
+            .unwrap();
         let results: Vec<_> = stream::iter(0..5).map_on(&pool, |n: u64| n).collect().await;
         assert_eq!(results.len(), 5);
         assert!(results.iter().all(Result::is_err));

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use concurrent_futures::{Executor, Promise, TaskError, TaskFuture, wait};
 
-use crate::harness::{PathGate, Pool, Subject, busy, on_every_executor, on_every_pool, pass, tests};
+use crate::harness::{
+    PathGate, Pool, Subject, busy, on_every_executor, on_every_pool, pass, tests,
+};
 
 on_every_executor!(
     all_are_waited_for_and_come_back_in_their_order,
@@ -60,8 +62,7 @@ fn a_hundred_futures_that_finish_at_once_are_all_seen<S: Pool>() {
     for _ in 0..S::ROUNDS / 4 {
         let pool = S::with_workers(8);
         let gate = PathGate::new();
-        let futures: Vec<_> = (0..100)
-            .map(|_| pool.submit(pass, gate.door())).collect();
+        let futures: Vec<_> = (0..100).map(|_| pool.submit(pass, gate.door())).collect();
         gate.wait_for(8);
         let opener = std::thread::spawn(move || gate.open());
         let waited = wait(futures).blocking_wait().unwrap();
@@ -74,7 +75,9 @@ fn waiters_wake_when_what_they_wait_for_is_cancelled<S: Pool>() {
     let (pool, gate) = busy::<S>();
     let queued: Vec<_> = (0..10).map(|_| pool.submit(|| 1, ())).collect();
     let waiter = std::thread::spawn(move || wait(queued).blocking_wait());
-    let cancelling = concurrent_futures::Shutdown::new().wait(false).cancel_pending(true);
+    let cancelling = concurrent_futures::Shutdown::new()
+        .wait(false)
+        .cancel_pending(true);
     pool.blocking_shutdown(cancelling).unwrap();
     let waited = waiter.join().unwrap().unwrap();
     assert!(waited.done.iter().all(TaskFuture::is_cancelled));

@@ -90,14 +90,27 @@ fn texts(error: &TaskError) -> String {
 }
 
 /// An error about a value, with the reason that its type gave.
-fn assert_uncarried<T>(future: TaskFuture<T>, harm: Harm, direction: Direction, ran: Ran, of: &str) {
+fn assert_uncarried<T>(
+    future: TaskFuture<T>,
+    harm: Harm,
+    direction: Direction,
+    ran: Ran,
+    of: &str,
+) {
     let Err(error) = future.result() else {
         panic!("{harm:?} gave a value")
     };
     assert_eq!(error.direction(), Some(direction), "{error:?}");
     assert_eq!(error.ran(), ran, "{error:?}");
-    assert!(error.is_codec() && error.to_string().contains(of), "{error}");
-    let reason = if harm == Harm::Error { "refused here" } else { "panicked here" };
+    assert!(
+        error.is_codec() && error.to_string().contains(of),
+        "{error}"
+    );
+    let reason = if harm == Harm::Error {
+        "refused here"
+    } else {
+        "panicked here"
+    };
     assert!(texts(&error).contains(reason), "{}", texts(&error));
 }
 

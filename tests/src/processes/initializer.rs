@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use concurrent_futures::{Executor, ProcessPoolExecutor, Rejection, Shutdown, TaskError, WorkerExit};
+use concurrent_futures::{
+    Executor, ProcessPoolExecutor, Rejection, Shutdown, TaskError, WorkerExit,
+};
 use serde::{Serialize, Serializer};
 
 use crate::harness::{Door, PathGate, children, pass, tests};

@@ -314,7 +314,10 @@ tests! {
 
 fn assert_too_large(results: &[Result<usize, TaskError>], ran: Ran) {
     assert_eq!(results.len(), 3);
-    assert_eq!((results[0].as_ref().ok(), results[2].as_ref().ok()), (Some(&10), Some(&20)));
+    assert_eq!(
+        (results[0].as_ref().ok(), results[2].as_ref().ok()),
+        (Some(&10), Some(&20))
+    );
     let error = results[1].as_ref().unwrap_err();
     assert!(error.is_too_large(), "{error:?}");
     assert_eq!((error.index(), error.ran()), (Some(1), ran));

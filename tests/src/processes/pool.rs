@@ -372,7 +372,12 @@ tests! {
 
 fn assert_refused(future: TaskFuture<i32>, path: &Path) {
     let error = future.result().unwrap_err();
-    assert_eq!(error.rejection(), Some(Rejection::Broken), "{error} about {}", path.display());
+    assert_eq!(
+        error.rejection(),
+        Some(Rejection::Broken),
+        "{error} about {}",
+        path.display()
+    );
     assert_eq!(error.ran(), Ran::No);
     let mut cause = std::error::Error::source(&error);
     let mut texts = String::new();

@@ -47,13 +47,19 @@ impl Observer for Diary {
     }
 }
 
-/// The level of each event, and the span that it is in.
-struct Events(Arc<Mutex<Vec<(tracing::Level, Option<String>)>>>);
+/// The level of an event, and the name of the span that it is in.
+type Event = (tracing::Level, Option<String>);
+
+/// Notes each event.
+struct Events(Arc<Mutex<Vec<Event>>>);
 
 impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> tracing_subscriber::Layer<S> for Events {
     fn on_event(&self, event: &tracing::Event<'_>, context: Context<'_, S>) {
         let span = context.event_span(event).map(|span| span.name().to_owned());
-        self.0.lock().unwrap().push((*event.metadata().level(), span));
+        self.0
+            .lock()
+            .unwrap()
+            .push((*event.metadata().level(), span));
     }
 }
 
@@ -61,7 +67,11 @@ fn assert_adds_up(pool: &ProcessPoolExecutor) {
     let stats = pool.stats();
     assert!(stats.queued() <= stats.submitted(), "{stats:?}");
     assert!(stats.running() <= stats.submitted(), "{stats:?}");
-    assert_eq!(stats.queued() + stats.running() + stats.finished(), stats.submitted(), "{stats:?}");
+    assert_eq!(
+        stats.queued() + stats.running() + stats.finished(),
+        stats.submitted(),
+        "{stats:?}"
+    );
     assert!(stats.workers() <= stats.max_workers(), "{stats:?}");
     assert!(stats.idle() <= stats.workers(), "{stats:?}");
 }

@@ -60,7 +60,11 @@ enum Tree {
     Bytes(Vec<u8>),
     List(Vec<Tree>),
     Pair(Box<Tree>, Box<Tree>),
-    Named { left: Box<Tree>, right: Option<Box<Tree>>, note: Option<()> },
+    Named {
+        left: Box<Tree>,
+        right: Option<Box<Tree>>,
+        note: Option<()>,
+    },
     Keyed(BTreeMap<i32, Tree>),
     Texts(BTreeMap<String, Tree>),
     Outcome(Result<Box<Tree>, String>),
@@ -104,12 +108,21 @@ fn trees() -> impl Strategy<Value = Tree> {
     leaf.prop_recursive(5, 40, 4, |inner| {
         let boxed = inner.clone().prop_map(Box::new);
         prop_oneof![
-            boxed.clone().prop_map(|tree| Tree::Perhaps(Some(Some(tree)))),
+            boxed
+                .clone()
+                .prop_map(|tree| Tree::Perhaps(Some(Some(tree)))),
             vec(inner.clone(), 0..4).prop_map(Tree::List),
             (boxed.clone(), boxed.clone()).prop_map(|(left, right)| Tree::Pair(left, right)),
-            (boxed.clone(), proptest::option::of(boxed.clone()), any::<bool>()).prop_map(
-                |(left, right, note)| Tree::Named { left, right, note: note.then_some(()) }
-            ),
+            (
+                boxed.clone(),
+                proptest::option::of(boxed.clone()),
+                any::<bool>()
+            )
+                .prop_map(|(left, right, note)| Tree::Named {
+                    left,
+                    right,
+                    note: note.then_some(())
+                }),
             btree_map(any::<i32>(), inner.clone(), 0..4).prop_map(Tree::Keyed),
             btree_map(".{0,4}", inner, 0..4).prop_map(Tree::Texts),
             proptest::result::maybe_ok(boxed, ".{0,4}").prop_map(Tree::Outcome),
@@ -151,7 +164,10 @@ enum Untagged {
 #[serde(tag = "type")]
 enum Tagged {
     Empty,
-    Full { text: String, more: Vec<Option<Tagged>> },
+    Full {
+        text: String,
+        more: Vec<Option<Tagged>>,
+    },
     Flat(Nested),
 }
 

@@ -204,10 +204,10 @@ impl Supervisor {
             }
         }
         for launch in late {
-            let why = TaskError::failed(format!(
+            let why = format!(
                 "a worker process was not ready within {:?} of its start",
                 options.start_timeout
-            ));
+            );
             state.start_timed_out(launch, why, &mut actions);
             state.dispatch(options, now, &mut actions);
         }
@@ -326,7 +326,7 @@ impl Supervisor {
                 panic::contain(|| tracing::warn!(%error, "a worker process cannot be started"));
                 let mut state = pool.lock();
                 state.asked_starts = state.asked_starts.saturating_sub(1);
-                state.start_failed(TaskError::failed(error), true, now, &mut actions);
+                state.start_failed(error.into(), true, now, &mut actions);
                 state.dispatch(&pool.options, now, &mut actions);
             }
         }

@@ -3,9 +3,11 @@
 //! The pool keeps the arguments until the result is there: what has to be handed over again is never
 //! read back from memory that a worker can write to.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use rustix::process::{Resource, getrlimit};
 
 use crate::process::items;
 use crate::process::record::Name;
@@ -33,7 +35,16 @@ pub(in crate::process) enum Arguments {
     Sealed(SealedArguments),
 }
 
-/// The most arguments of a pool that lie in files of their own while they wait.
+/// The most arguments of a pool that lie in files of their own while they wait: few of those that this
+/// process may open.
+fn most_sealed() -> usize {
+    static MOST: OnceLock<usize> = OnceLock::new();
+    *MOST.get_or_init(|| {
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        usize::try_from(limit / 16).map_or(MOST_SEALED, |most| most.min(MOST_SEALED))
+    })
+}
+
 const MOST_SEALED: usize = 64;
 
 /// Arguments in a file, one of a bounded number.
@@ -46,7 +57,7 @@ impl SealedArguments {
     /// `None` if there are enough, or the system has no descriptor or memory to spare.
     pub(in crate::process) fn new(bytes: &[u8], count: &Arc<AtomicUsize>) -> Option<Self> {
         // Relaxed, here and below: the number guards nothing but itself.
-        if count.fetch_add(1, Ordering::Relaxed) >= MOST_SEALED {
+        if count.fetch_add(1, Ordering::Relaxed) >= most_sealed() {
             count.fetch_sub(1, Ordering::Relaxed);
             return None;
         }

@@ -38,10 +38,10 @@ impl State {
         actions.wake.push(Arc::clone(&worker.link));
         self.workers.push(worker);
         if let Err(refusal) = initialized {
-            let why = TaskError::failed(match refusal {
-                Refusal::Unsendable(error) => BoxError::from(error),
+            let why: BoxError = match refusal {
+                Refusal::Unsendable(error) => error.into(),
                 Refusal::Full | Refusal::Violation(_) => "the initializer cannot be sent".into(),
-            });
+            };
             let index = self.workers.len() - 1;
             self.end(index, Ending::Unready, Signal::KILL, actions);
             self.start_failed(why, true, now, actions);
@@ -54,7 +54,7 @@ impl State {
     /// A worker could not be started (`is_refused`), or died before it had done anything.
     pub(in crate::process) fn start_failed(
         &mut self,
-        why: TaskError,
+        why: BoxError,
         is_refused: bool,
         now: u64,
         actions: &mut Actions,
@@ -96,7 +96,7 @@ impl State {
     pub(in crate::process) fn start_timed_out(
         &mut self,
         launch: u64,
-        why: TaskError,
+        why: String,
         actions: &mut Actions,
     ) {
         let Some(index) = self.index_of(launch) else {
@@ -183,7 +183,8 @@ impl State {
         }
         let why_all = match (&self.phase, &worker.ending) {
             (PoolPhase::Broken(why), _) => Some(why.clone()),
-            (_, Some(Ending::Aborted)) => Some(TaskError::aborted()),
+            // What has not begun was only cancelled.
+            (_, Some(Ending::Aborted)) => Some(TaskError::cancelled()),
             _ => None,
         };
         for task in again.into_iter().rev() {
@@ -197,7 +198,11 @@ impl State {
         }
         let did_nothing = was_starting || (worker.finished == 0 && !has_begun);
         if did_nothing && !was_expected && worker.ending.is_none() {
-            self.start_failed(TaskError::worker_lost(loss), false, now, actions);
+            let why = match &loss.note {
+                Some(note) => format!("{} ({note})", ended_early(&loss)),
+                None => ended_early(&loss),
+            };
+            self.start_failed(why.into(), false, now, actions);
         }
         self.rescue(now);
         self.dispatch(options, now, actions);
@@ -292,6 +297,13 @@ impl State {
         self.to_end.push((worker.link.launch, signal));
         actions.notify = true;
     }
+}
+
+fn ended_early(loss: &Loss) -> String {
+    format!(
+        "worker process {} {} before it had done anything",
+        loss.pid, loss.exit
+    )
 }
 
 /// What a worker has left behind to explain its end.
