@@ -154,6 +154,12 @@ impl TaskError {
         Self::new(What::WorkerLost(Box::new(loss)), Ran::Maybe)
     }
 
+    /// The body has not begun.
+    pub(crate) fn never_run(mut self) -> Self {
+        self.0.ran = Ran::No;
+        self
+    }
+
     pub(crate) fn too_large(size: u64, limit: u64, ran: Ran) -> Self {
         Self::new(What::TooLarge { size, limit }, ran)
     }

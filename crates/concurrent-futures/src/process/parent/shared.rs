@@ -262,6 +262,7 @@ impl Shared {
             arguments,
             run_timeout,
             chunk,
+            returns: 0,
             was_told: false,
         };
         if let Err(error) = self.push(task) {

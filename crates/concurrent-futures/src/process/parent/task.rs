@@ -23,6 +23,8 @@ pub(in crate::process) struct RemoteTask {
     pub(in crate::process) arguments: Arguments,
     pub(in crate::process) run_timeout: Option<Duration>,
     pub(in crate::process) chunk: Option<Box<ChunkState>>,
+    /// How many workers had it next, and were gone before it began.
+    pub(in crate::process) returns: u32,
     /// The observer was told that it has begun.
     pub(in crate::process) was_told: bool,
 }

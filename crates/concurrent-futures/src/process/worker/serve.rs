@@ -178,20 +178,16 @@ impl Worker {
     fn run(&mut self, frame: &[u8]) -> Result<(), Violation> {
         let (header, arguments) = TaskHeader::split(frame)?;
         let slot = self.memory.slot(header.number);
-        let has_begun = slot.start(header.number, self.now);
-        // Also if it was taken back: what comes by the channel keeps to the order of the frames.
+        // Also if it was taken back: what comes by the channel keeps to the order of the frames. If it
+        // does not come, this worker is of no use any more, and another one gets the task.
         let large = match header.is_large {
-            true => Some(self.receive(arguments)),
+            true => Some(self.receive(arguments)?),
             false => None,
         };
-        if !has_begun {
-            return large.transpose().map(|_| ());
-        }
-        let large = match large.transpose() {
-            Ok(large) => large,
-            Err(violation) => return self.cannot_receive(header, violation),
-        };
         let arguments = large.as_deref().unwrap_or(arguments);
+        if !slot.start(header.number, self.now) {
+            return Ok(());
+        }
         if HAS_NOTE.swap(false, Ordering::Relaxed) {
             self.memory.note.clear();
         }
@@ -324,31 +320,6 @@ impl Worker {
             &mut self.out,
         );
         error_kind
-    }
-
-    /// The task has an error, and this worker is of no use any more: it does not know what belongs to
-    /// the next frame.
-    fn cannot_receive(
-        &mut self,
-        header: TaskHeader,
-        violation: Violation,
-    ) -> Result<(), Violation> {
-        let error = TaskError::codec("the arguments", violation).going(Direction::DecodeArguments);
-        encode_error(&error, &mut self.out);
-        let out = std::mem::take(&mut self.out);
-        if !self.memory.slot(header.number).finish(header.number) {
-            halt();
-        }
-        let number = header.number;
-        let kind = if header.items == 0 {
-            reply::ERROR
-        } else {
-            self.reply(reply::ITEM_ERROR, &[], &out)?;
-            reply::END
-        };
-        self.reply(kind, &ReplyHeader { number, nanos: 0 }.to_bytes(), &out)?;
-        self.tell();
-        Err(violation)
     }
 
     /// Arguments that came as a file of their own.

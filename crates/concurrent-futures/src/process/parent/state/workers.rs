@@ -15,6 +15,10 @@ use crate::process::parent::worker_state::{Completion, Ending, Handed, Life, Lin
 /// tasks that wait for it fail.
 const MOST_FAILED_STARTS: u32 = 3;
 
+/// How many workers may be gone that were to begin a task next, before it fails: it may be the task
+/// that they cannot take.
+const MOST_RETURNS: u32 = 8;
+
 /// How long the next start waits after a failed one, in nanoseconds; it doubles with each.
 const FIRST_PAUSE: u64 = 5_000_000;
 
@@ -178,7 +182,14 @@ impl State {
                 let begun = worker.link.memory.slot(number).items_begun();
                 again.extend(self.lost_task(handed, begun, error, actions));
             } else {
-                again.push(handed.task);
+                let mut task = handed.task;
+                task.returns += u32::from(again.is_empty() && !has_begun);
+                if task.returns > MOST_RETURNS {
+                    let error = TaskError::worker_lost(loss.clone()).never_run();
+                    self.give_up(task, &error, actions);
+                } else {
+                    again.push(task);
+                }
             }
         }
         let why_all = match (&self.phase, &worker.ending) {
