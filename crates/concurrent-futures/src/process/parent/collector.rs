@@ -10,7 +10,7 @@ use crate::process::call::{decode_error, encode_error};
 use crate::process::clock;
 use crate::process::frame::{ReplyHeader, reply, split_u64};
 use crate::process::items;
-use crate::process::patience::Patience;
+use crate::process::patience::{FEW, Patience};
 use crate::process::ring::{Reader, Violation};
 use super::shared::Shared;
 use super::state::Actions;
@@ -80,6 +80,7 @@ struct Said {
 
 impl Collector<'_> {
     fn work(&mut self) {
+        let (mut came_alone, mut goes_on) = (true, false);
         loop {
             self.wait_set.has_control(&self.pool.control);
             // Before the rings are read: what a dead worker has said is complete then.
@@ -117,7 +118,13 @@ impl Collector<'_> {
                 state.after_round(&self.pool.options, clock::now(), &mut actions);
             }
             let is_over = state.is_over();
+            if !is_quiet {
+                came_alone = actions.resolved.len() <= FEW as usize;
+            }
             let is_expecting = state.workers.iter().any(|worker| worker.unfinished() > 0);
+            // Whoever got a single result in the round before may submit the next task at once.
+            let looks = is_expecting || goes_on;
+            goes_on = !is_quiet && came_alone;
             drop(state);
             // This thread knows.
             actions.retry = false;
@@ -126,7 +133,7 @@ impl Collector<'_> {
                 return;
             }
             if is_quiet && !has_new_links {
-                self.rest(is_expecting, lacks_room);
+                self.rest(looks, came_alone, lacks_room);
             }
         }
     }
@@ -178,7 +185,7 @@ impl Collector<'_> {
     }
 
     /// Waits until there is something.
-    fn rest(&mut self, is_expecting: bool, lacks_room: bool) {
+    fn rest(&mut self, looks: bool, yields: bool, lacks_room: bool) {
         let Self {
             pool,
             inlets,
@@ -188,7 +195,7 @@ impl Collector<'_> {
             ..
         } = self;
         let is_there = || inlets.iter().any(Inlet::has_something);
-        if is_expecting && patience.look(|| is_there() || wait_set.would_hear(&pool.control)) {
+        if looks && patience.look(yields, || is_there() || wait_set.would_hear(&pool.control)) {
             return;
         }
         let timeout = lacks_room.then_some(ROOM_RETRY);

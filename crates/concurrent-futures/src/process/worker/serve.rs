@@ -9,7 +9,7 @@ use crate::error::{Direction, Ran, TaskError};
 use crate::id::TaskId;
 use crate::process::call::encode_error;
 use crate::process::frame::{ReplyHeader, TaskHeader, reply, split_u64, task};
-use crate::process::patience::Patience;
+use crate::process::patience::{FEW, Patience};
 use crate::process::record::{self, Call};
 use crate::process::ring::{Memory, RESULT_BYTES, Reader, Violation, Writer};
 use crate::process::sys::{self, Channel, Mapped, Sealed, Segment, futex};
@@ -62,6 +62,7 @@ pub(in crate::process) fn serve(hello: &[u8], segment: OwnedFd, channel: Channel
         tasks: Reader::default(),
         results: Writer::default(),
         patience: Patience::new(),
+        run_length: 0,
         now: clock::now(),
         out: Vec::new(),
         files_sent: 0,
@@ -97,6 +98,8 @@ struct Worker {
     tasks: Reader,
     results: Writer,
     patience: Patience,
+    /// How many tasks have come without a wait.
+    run_length: u32,
     /// The clock when the last task ended, which is when the next one begins.
     now: u64,
     /// What a call has given; kept for its memory.
@@ -153,16 +156,19 @@ impl Worker {
     fn next(&mut self, frame: &mut Vec<u8>) -> Result<u32, Violation> {
         let ring = &self.memory.tasks;
         let mut has_waited = false;
+        let is_alone = self.run_length <= FEW;
         loop {
             if let Some(found) = self.tasks.read(ring, frame)? {
+                self.run_length += 1;
                 if has_waited {
                     self.now = clock::now();
                 }
                 return Ok(found.kind);
             }
             has_waited = true;
+            self.run_length = 0;
             let reader = &self.tasks;
-            if self.patience.look(|| ring.has_more_than(reader)) {
+            if self.patience.look(is_alone, || ring.has_more_than(reader)) {
                 continue;
             }
             let bell = &self.memory.tasks_bell.0;
