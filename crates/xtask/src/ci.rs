@@ -52,11 +52,18 @@ impl Step {
         match self {
             Self::Format => cmd!(shell, "cargo fmt --all --check").run()?,
             Self::Tidy => tidy::run(workspace)?,
-            Self::Clippy => cmd!(
-                shell,
-                "cargo clippy --workspace --all-targets -- -D warnings"
-            )
-            .run()?,
+            Self::Clippy => {
+                cmd!(
+                    shell,
+                    "cargo clippy --workspace --all-targets -- -D warnings"
+                )
+                .run()?;
+                cmd!(
+                    shell,
+                    "cargo clippy --package {LIBRARY} --no-default-features -- -D warnings"
+                )
+                .run()?;
+            }
             Self::Documentation => {
                 cmd!(shell, "cargo doc --workspace --no-deps")
                     .env("RUSTDOCFLAGS", "-D warnings")
