@@ -112,8 +112,8 @@ pub(in crate::process) enum Refusal {
     Full,
     /// The worker breaks the rules.
     Violation(Violation),
-    /// The task cannot be sent at all.
-    Unsendable(TaskError),
+    /// The system is short of something.
+    Lacking(TaskError),
 }
 
 impl From<Violation> for Refusal {
@@ -267,7 +267,7 @@ impl Worker {
             if !self.writer.has_room(ring, TaskHeader::BYTES + size_of::<u64>())? {
                 return Err(Refusal::Full);
             }
-            let sealed = Sealed::of(bytes).map_err(|error| self.refusal(error))?;
+            let sealed = Sealed::of(bytes).map_err(Self::refusal)?;
             return self.send_sealed(kind, header, &sealed);
         }
         let ring = &self.link.memory.tasks;
@@ -281,18 +281,16 @@ impl Worker {
     }
 
     /// What a failure to make or send a file means.
-    fn refusal(&self, error: std::io::Error) -> Refusal {
-        let is_passing = match error.kind() {
-            // The worker has some that it has not received, or is about to be found dead.
-            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::BrokenPipe => true,
-            // The system is short of descriptors or memory; what runs may give some back.
-            _ => self.unfinished > 0,
-        };
-        if is_passing {
+    fn refusal(error: std::io::Error) -> Refusal {
+        // The worker has some that it has not received, or is about to be found dead.
+        if matches!(
+            error.kind(),
+            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::BrokenPipe
+        ) {
             return Refusal::Full;
         }
         let error = TaskError::codec("the arguments", error).going(Direction::EncodeArguments);
-        Refusal::Unsendable(error)
+        Refusal::Lacking(error)
     }
 
     /// The file goes first, so that it is there when its frame is read; and only if the frame can
@@ -313,7 +311,7 @@ impl Worker {
         }
         match self.link.channel.send(&[0], &[sealed.descriptor()]) {
             Ok(()) => {}
-            Err(error) => return Err(self.refusal(error)),
+            Err(error) => return Err(Self::refusal(error)),
         }
         let written = self
             .writer

@@ -122,6 +122,7 @@ impl State {
         if self.is_open() {
             self.phase = PoolPhase::ShutDown;
         }
+        self.is_ended = true;
         self.cancel_all(actions);
         for index in 0..self.workers.len() {
             self.end(index, Ending::Aborted, signal, actions);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Actions, State};
+use super::{Actions, PoolPhase, State};
 use crate::process::parent::options::Options;
 use crate::process::ring::Phase;
 use crate::process::sys::Signal;
@@ -45,6 +45,11 @@ impl State {
                 break;
             };
             self.hand_over(index, task, options, now, actions);
+        }
+        // What filled it may have been taken back: then it says nothing by which it would be heard of.
+        let is_silent = |worker: &Worker| worker.is_full && worker.unfinished() == 0;
+        if !self.queue.is_empty() && self.workers.iter().any(is_silent) {
+            self.try_again(actions);
         }
         if self.queue.is_empty() && self.queue.capacity() > MOST_KEPT {
             self.queue.shrink_to(MOST_KEPT);
@@ -143,17 +148,22 @@ impl State {
             }
             Err((task, Refusal::Full)) => {
                 worker.is_full = true;
-                // A busy one will say something.
-                if worker.unfinished() == 0 {
-                    self.try_again(actions);
-                }
                 self.queue.push_front(task);
+            }
+            Err((task, Refusal::Lacking(error))) => {
+                worker.is_full = true;
+                // What runs may give back what the system is short of.
+                if self.workers.iter().any(|worker| worker.unfinished() > 0) {
+                    self.try_again(actions);
+                    self.queue.push_front(task);
+                } else {
+                    self.give_up(task, &error, actions);
+                }
             }
             Err((task, Refusal::Violation(violation))) => {
                 self.queue.push_front(task);
                 self.violated(index, violation, actions);
             }
-            Err((task, Refusal::Unsendable(error))) => self.give_up(task, &error, actions),
         }
     }
 
@@ -225,6 +235,9 @@ impl State {
     }
 
     fn ask_for_workers(&mut self, options: &Options, actions: &mut Actions) {
+        if self.is_ended || matches!(self.phase, PoolPhase::Broken(_)) {
+            return;
+        }
         let starting = self
             .workers
             .iter()

@@ -48,6 +48,8 @@ pub(in crate::process) struct State {
     pub(in crate::process) deadlines: Vec<Timer>,
     /// The deadline of a shutdown that has passed.
     pub(in crate::process) overdue: Option<Duration>,
+    /// All workers were ended: none is started any more.
+    pub(in crate::process) is_ended: bool,
     /// There is an observer.
     is_observed: bool,
     /// A task could not be handed over for want of room: to be tried again soon.
@@ -141,6 +143,7 @@ impl State {
             closers: Vec::new(),
             deadlines: Vec::new(),
             overdue: None,
+            is_ended: false,
             is_observed,
             lacks_room: false,
             is_idle_watched: false,

@@ -1,6 +1,6 @@
 //! What workers say.
 
-use super::{Actions, Resolved, State};
+use super::{Actions, PoolPhase, Resolved, State};
 use crate::error::{Rejection, TaskError};
 use crate::executor::WorkerId;
 use crate::process::parent::options::Options;
@@ -68,12 +68,17 @@ impl State {
         }
     }
 
-    /// A chunk that was begun, and of which items are left: they are handed over again, unless it was
-    /// asked to stop.
+    /// What a worker gives back, of a chunk or as a whole, is handed over again; unless it was asked to
+    /// stop, or the pool has ended.
     pub(super) fn go_on(&mut self, task: RemoteTask, actions: &mut Actions) {
-        // It cannot be cancelled as a whole any more.
-        task.cell().note_start();
-        if task.cell().is_stop_requested() {
+        if task.chunk.as_ref().is_some_and(|chunk| chunk.done > 0) {
+            // It cannot be cancelled as a whole any more.
+            task.cell().note_start();
+        }
+        if let PoolPhase::Broken(why) = &self.phase {
+            let why = why.clone();
+            self.give_up(task, &why, actions);
+        } else if self.is_ended || task.cell().is_stop_requested() {
             self.give_up(task, &TaskError::cancelled(), actions);
         } else {
             self.queue.push_front(task);

@@ -43,16 +43,14 @@ impl State {
         self.workers.push(worker);
         if let Err(refusal) = initialized {
             let why: BoxError = match refusal {
-                Refusal::Unsendable(error) => error.into(),
+                Refusal::Lacking(error) => error.into(),
                 Refusal::Full | Refusal::Violation(_) => "the initializer cannot be sent".into(),
             };
             let index = self.workers.len() - 1;
             self.end(index, Ending::Unready, Signal::KILL, actions);
             self.start_failed(why, true, now, actions);
         }
-        if self.is_open() || !self.queue.is_empty() {
-            self.dispatch(options, now, actions);
-        }
+        self.dispatch(options, now, actions);
     }
 
     /// A worker could not be started (`is_refused`), or died before it had done anything.
@@ -192,20 +190,8 @@ impl State {
                 }
             }
         }
-        let why_all = match (&self.phase, &worker.ending) {
-            (PoolPhase::Broken(why), _) => Some(why.clone()),
-            // What has not begun was only cancelled.
-            (_, Some(Ending::Aborted)) => Some(TaskError::cancelled()),
-            _ => None,
-        };
         for task in again.into_iter().rev() {
-            if let Some(why) = &why_all {
-                self.give_up(task, why, actions);
-            } else if task.chunk.as_ref().is_some_and(|chunk| chunk.done > 0) {
-                self.go_on(task, actions);
-            } else {
-                self.queue.push_front(task);
-            }
+            self.go_on(task, actions);
         }
         let did_nothing = was_starting || (worker.finished == 0 && !has_begun);
         if did_nothing && !was_expected && worker.ending.is_none() {
