@@ -5,10 +5,16 @@ use std::ffi::{CString, c_int};
 use std::path::Path;
 use std::sync::LazyLock;
 
+// Named before the library, so that its constructors are linked after the library's own, which must not
+// keep them from running. (In the test program the order is the other one.)
+use registry::{Plugin, names, submit};
+
 use concurrent_futures::{Executor, ProcessPoolExecutor};
 
 #[path = "../src/process_life/visit.rs"]
 mod visit;
+
+submit!(Plugin("of this program"));
 
 static POOL: LazyLock<ProcessPoolExecutor> = LazyLock::new(|| ProcessPoolExecutor::new(2));
 
@@ -24,6 +30,10 @@ fn main() {
         ["multi-thread"] => multi_thread(),
         ["current-thread"] => current_thread(),
         ["static"] => static_pool(),
+        ["constructors"] => {
+            let pool = ProcessPoolExecutor::new(1);
+            println!("{:?}", pool.submit(names, ()).result().unwrap());
+        }
         ["mark"] => println!("{:?}", std::env::var_os("CONCURRENT_FUTURES_WORKER")),
         ["build"] => match ProcessPoolExecutor::builder().build() {
             Ok(_) => println!("built"),

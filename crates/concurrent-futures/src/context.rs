@@ -1,7 +1,7 @@
 //! Whether the calling thread may block: the one question that this crate asks of tokio below its
 //! thread pool.
 //!
-//! `Handle::try_current` cannot answer it: it also says yes in `spawn_blocking`, in `block_in_place`
+//! `Handle::try_current` cannot answer it alone: it also says yes in `spawn_blocking`, in `block_in_place`
 //! and under an `enter` guard, where blocking is fine. Two things together can: a thread that drives
 //! a runtime at this moment has a worker index, and whatever tokio polls has a finite cooperative
 //! budget. Both are absent in `block_in_place`. What escapes is `block_on` of an `unconstrained`
@@ -9,14 +9,18 @@
 
 use std::task::{Context, Poll, Waker};
 
+use tokio::runtime::Handle;
+
 /// More than tokio's budget of one poll, which is 128.
 const MORE_THAN_A_BUDGET: usize = 512;
 
 /// True where tokio is polling a future on this thread, which blocking would bring to a stop.
 ///
-/// Takes about a microsecond, so it is asked only when a wait is about to block.
+/// Where there is a runtime it takes about a microsecond, so it is asked only when a wait is about to
+/// block. A thread without a runtime is found out at once: tokio polls nothing there.
 pub(crate) fn is_async() -> bool {
-    tokio::runtime::worker_index().is_some() || has_finite_budget()
+    Handle::try_current().is_ok()
+        && (tokio::runtime::worker_index().is_some() || has_finite_budget())
 }
 
 fn has_finite_budget() -> bool {
@@ -43,7 +47,7 @@ fn has_finite_budget() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::runtime::{Builder, Handle, Runtime};
+    use tokio::runtime::{Builder, Runtime};
     use tokio::task::coop::unconstrained;
     use tokio::task::{block_in_place, spawn_blocking};
 

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use super::door::Door;
 use super::programs::{PARENT, program, said_with};
 use super::system::{Process, SOON, assert_ended, children_of, read_to_its_end};
-use crate::harness::tests;
+use crate::harness::{eventually, tests};
 
 fn parent(situation: &str, door: &Door) -> (Child, Process) {
     let child = program(PARENT, situation).arg(door.name()).spawn().unwrap();
@@ -64,6 +64,17 @@ tests! {
 
     fn workers_that_spin_with_all_signals_blocked_end_when_their_parent_is_killed() {
         killed_in("spinning", 1);
+    }
+
+    fn a_stopped_worker_ends_when_its_parent_is_killed() {
+        let door = Door::new();
+        let (mut child, process) = parent("busy", &door);
+        let visitor = door.visitor();
+        visitor.process().signal(Signal::STOP);
+        eventually("it is stopped", || visitor.process().is_asleep());
+        process.kill();
+        child.wait().unwrap();
+        assert_ended(&visitor.into_processes());
     }
 
     fn workers_that_have_closed_every_descriptor_end_when_their_parent_is_killed() {

@@ -61,6 +61,9 @@ tests! {
         assert_eq!(here, ["of a library", "of this program"]);
         let pool = ProcessPoolExecutor::new(1);
         assert_eq!(pool.submit(registry::names, ()).result().unwrap(), here);
+        // And where the linker has put them after those of the library.
+        let there = said(&mut program(START, "constructors"));
+        assert_eq!(there, format!("main\n{here:?}\n"));
     }
 
     fn workers_have_the_arguments_of_the_program() {
