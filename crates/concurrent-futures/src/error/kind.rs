@@ -52,6 +52,9 @@ pub enum Rejection {
     ShutDown,
     /// The executor cannot run anything any more; the cause is the error's source.
     Broken,
+    /// The executor could start no worker, several times in a row; the cause is the error's source.
+    /// What is submitted later is tried again.
+    NoWorker,
 }
 
 /// Whether the body of a task has run, for the decision to try again.

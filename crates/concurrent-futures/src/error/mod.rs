@@ -205,6 +205,21 @@ impl TaskError {
         Self::new(What::Deadlock(cycle.into()), Ran::Maybe)
     }
 
+    /// This error as the cause of another one: `text` says what failed, and what it was takes the place
+    /// of "the task".
+    pub(crate) fn into_cause(self, what: &str) -> BoxError {
+        let (text, source) = match self.0.what {
+            What::Failed => (format!("{what} failed"), self.0.source),
+            What::Panicked(panic) => {
+                let place = panic.location.map(|place| format!(" (at {place})"));
+                let place = place.unwrap_or_default();
+                (format!("{what} panicked: {}{place}", panic.message), None)
+            }
+            _ => return self.into(),
+        };
+        Box::new(Cause { text, source })
+    }
+
     /// Adds the cause, which then is the [`source`](Error::source).
     #[must_use]
     pub fn caused_by(mut self, error: impl Into<BoxError>) -> Self {
@@ -417,6 +432,25 @@ impl TaskError {
     }
 }
 
+/// What failed on the way to a task.
+#[derive(Debug)]
+struct Cause {
+    text: String,
+    source: Option<Arc<dyn Error + Send + Sync + 'static>>,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Error for Cause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
 // An error is only read, and its source was made before it could be seen.
 impl UnwindSafe for TaskError {}
 impl RefUnwindSafe for TaskError {}
@@ -428,6 +462,12 @@ impl fmt::Debug for TaskError {
             .field("kind", &self.kind())
             .field("text", &format_args!("{self}"))
             .field("ran", &self.0.ran);
+        if let Some(index) = self.0.index {
+            debug.field("index", &index);
+        }
+        if let What::WorkerLost(loss) = &self.0.what {
+            debug.field("worker", &loss.pid).field("exit", &loss.exit);
+        }
         if let Some(source) = &self.0.source {
             debug.field("source", source);
         }

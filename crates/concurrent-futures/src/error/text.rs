@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::kind::{Clock, Rejection};
+use super::kind::{Clock, Ran, Rejection};
 use super::{TaskError, What};
 
 impl fmt::Display for TaskError {
@@ -47,8 +47,12 @@ impl fmt::Display for TaskError {
             }
             What::TooLarge { size, limit } => write!(
                 f,
-                "has a value of {size} bytes, and at most {limit} are carried: raise \
-                 max_payload, or pass a reference such as a path"
+                "has {} of {size} bytes, and at most {limit} are carried: raise max_payload, or pass \
+                 a reference such as a path",
+                match inner.ran {
+                    Ran::No => "an argument",
+                    Ran::Maybe | Ran::Yes => "a result",
+                }
             ),
             What::TimedOut {
                 clock,
@@ -58,8 +62,9 @@ impl fmt::Display for TaskError {
             What::Rejected(Rejection::ShutDown) => {
                 f.write_str("was not taken: the executor is shut down")
             }
-            What::Rejected(Rejection::Broken) => {
-                f.write_str("was not taken: the executor is broken")
+            What::Rejected(Rejection::Broken) => f.write_str("was not run: the executor is broken"),
+            What::Rejected(Rejection::NoWorker) => {
+                f.write_str("was not run: no worker could be started, several times in a row")
             }
             What::Abandoned => f.write_str("was given up by whoever had promised its result"),
             What::Codec(Some(direction), type_name) => {

@@ -27,7 +27,7 @@ pub(crate) const MAX_VALUE_POWER: u8 = 47;
 /// assert_eq!(stats.queued() + stats.running() + stats.finished(), stats.submitted());
 /// # Ok::<(), concurrent_futures::TaskError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Stats {
     pub(crate) submitted: u64,
     pub(crate) taken: u64,
@@ -129,6 +129,37 @@ impl Stats {
     #[must_use]
     pub fn running_times(&self) -> &Times {
         &self.running_times
+    }
+}
+
+impl fmt::Debug for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let finished = Finished(&self.finished);
+        f.debug_struct("Stats")
+            .field("submitted", &self.submitted)
+            .field("queued", &self.queued())
+            .field("running", &self.running())
+            .field("finished", &finished)
+            .field("rejected", &self.rejected)
+            .field("occupied", &self.occupied)
+            .field("workers", &self.workers)
+            .field("idle", &self.idle)
+            .field("max_workers", &self.max_workers)
+            .field("waiting_times", &self.waiting_times)
+            .field("running_times", &self.running_times)
+            .finish()
+    }
+}
+
+/// The outcomes that there were, by name.
+struct Finished<'a>(&'a [u64; Outcome::COUNT]);
+
+impl fmt::Debug for Finished<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = (0..).zip(self.0).filter(|(_, count)| **count > 0);
+        f.debug_map()
+            .entries(counts.map(|(bits, count)| (Outcome::from_bits(bits), count)))
+            .finish()
     }
 }
 

@@ -199,7 +199,7 @@ impl ProcessPoolBuilder {
     /// Makes the pool. No process is started before the first task.
     ///
     /// # Errors
-    /// For options that cannot be: 0 workers, 0 tasks a worker, a name or a variable with a NUL byte,
+    /// For options that cannot be: 0 workers, 0 tasks a worker, no payload, no time to start, a name or a variable with a NUL byte,
     /// an argument of the initializer that cannot be encoded. And
     /// [of the kind `WrongProgram`](crate::BuildErrorKind::WrongProgram) where this program cannot be
     /// started as a worker: the code is in a dynamic library, or the program runs through a loader.
@@ -213,10 +213,15 @@ impl ProcessPoolBuilder {
                 "max_tasks_per_worker is 0: give at least 1, or leave it out",
             ));
         }
-        let name = self.name.unwrap_or_else(default_name);
-        if name.contains('\0') || name.len() > MOST_NAME {
+        if self.max_payload == 0 || self.start_timeout.is_zero() {
             return Err(BuildError::invalid(
-                "the name contains a NUL byte, or has more than 200 bytes",
+                "max_payload or start_timeout is 0: nothing could be run",
+            ));
+        }
+        let name = self.name.unwrap_or_else(default_name);
+        if name.is_empty() || name.contains('\0') || name.len() > MOST_NAME {
+            return Err(BuildError::invalid(
+                "the name is empty, contains a NUL byte, or has more than 200 bytes",
             ));
         }
         for (key, value) in &self.environment {

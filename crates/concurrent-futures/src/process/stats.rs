@@ -45,7 +45,7 @@ impl WorkerStats {
         self.state
     }
 
-    /// How many tasks, and items of maps, this process has run.
+    /// How many tasks, and items of maps, this process has run; those of its predecessors are not counted.
     #[must_use]
     pub fn tasks(&self) -> u64 {
         self.tasks

@@ -36,7 +36,7 @@ const LEAST_LIMIT: u64 = 16 << 20;
 const ROOM_RETRY: Duration = Duration::from_millis(1);
 
 pub(in crate::process) fn run(pool: &Arc<Shared>) {
-    let _guard = pool.guard();
+    let _guard = pool.guard(false);
     Collector {
         pool,
         inlets: Vec::new(),

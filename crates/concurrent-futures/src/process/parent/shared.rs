@@ -200,17 +200,21 @@ impl Shared {
     }
 
     /// If the thread that holds it panics, nothing is left pending.
-    pub(in crate::process) fn guard(self: &Arc<Self>) -> ThreadGuard {
-        ThreadGuard(Arc::clone(self))
+    pub(in crate::process) fn guard(self: &Arc<Self>, is_supervisor: bool) -> ThreadGuard {
+        ThreadGuard {
+            pool: Arc::clone(self),
+            is_supervisor,
+        }
     }
 
     /// A thread of the pool is gone, and with it what it was to do.
-    fn give_up_all(&self) {
+    fn give_up_all(&self, is_supervisor: bool) {
         let why = TaskError::rejected(Rejection::Broken)
             .caused_by("a thread of the pool has panicked, which is a defect of this library");
         let mut actions = Actions::default();
         let mut state = self.lock();
         state.abandon_all(&why, &mut actions);
+        state.has_supervisor &= !is_supervisor;
         let closers = std::mem::take(&mut state.closers);
         drop(state);
         self.act(actions);
@@ -237,6 +241,9 @@ impl Shared {
         decode: fn(&[u8]) -> Result<T, TaskError>,
         options: &TaskOptions,
     ) -> TaskFuture<T> {
+        if self.is_copy() {
+            return TaskFuture::ready(Err(copy()));
+        }
         let extras = options.extras();
         let is_rare = extras.is_some();
         let run_timeout = options.run_limit();
@@ -283,12 +290,6 @@ impl Shared {
     }
 
     fn push(self: &Arc<Self>, task: RemoteTask) -> Result<(), Box<(RemoteTask, TaskError)>> {
-        if self.is_copy() {
-            let why = TaskError::rejected(Rejection::Broken).caused_by(
-                "this process is a fork of the one that made the pool: make a pool of its own",
-            );
-            return Err(Box::new((task, why)));
-        }
         let now = clock::now();
         let mut actions = Actions::default();
         let mut state = self.lock();
@@ -627,12 +628,21 @@ impl Owner for Shared {
     }
 }
 
-pub(in crate::process) struct ThreadGuard(Arc<Shared>);
+/// The error of a pool that was copied by a fork.
+fn copy() -> TaskError {
+    TaskError::rejected(Rejection::Broken)
+        .caused_by("this process is a fork of the one that made the pool: make a pool of its own")
+}
+
+pub(in crate::process) struct ThreadGuard {
+    pool: Arc<Shared>,
+    is_supervisor: bool,
+}
 
 impl Drop for ThreadGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.give_up_all();
+            self.pool.give_up_all(self.is_supervisor);
         }
     }
 }

@@ -117,7 +117,7 @@ fn nanos(time: Duration) -> u64 {
 
 impl Supervisor {
     fn work(mut self) {
-        let _guard = self.pool.guard();
+        let _guard = self.pool.guard(true);
         let pool = Arc::clone(&self.pool);
         let collector = thread::Builder::new()
             .name(format!("{}-results", pool.options.name))
@@ -172,9 +172,8 @@ impl Supervisor {
         let options = &self.pool.options;
         let mut actions = Actions::default();
         let mut state = self.pool.lock();
-        if !state.is_open() && state.queue.is_empty() {
-            state.asked_starts = 0;
-        }
+        // What was queued may be run by others, or cancelled, meanwhile.
+        state.asked_starts = state.asked_starts.min(state.queue.len());
         let starts = if now >= state.no_start_before {
             state.asked_starts
         } else {
@@ -204,10 +203,13 @@ impl Supervisor {
             }
         }
         for launch in late {
-            let why = format!(
+            let mut why = format!(
                 "a worker process was not ready within {:?} of its start",
                 options.start_timeout
             );
+            if options.initializer.is_some() {
+                why.push_str(": its initializer had not returned");
+            }
             state.start_timed_out(launch, why, &mut actions);
             state.dispatch(options, now, &mut actions);
         }
@@ -309,7 +311,7 @@ impl Supervisor {
     }
 
     fn start_worker(&mut self) {
-        let result = self.launch();
+        let result = self.launch().map_err(|error| self.not_started(error));
         let now = clock::now();
         let mut actions = Actions::default();
         let pool = Arc::clone(&self.pool);
@@ -331,6 +333,15 @@ impl Supervisor {
             }
         }
         pool.act(actions);
+    }
+
+    fn not_started(&self, error: io::Error) -> io::Error {
+        let directory = match &self.pool.options.current_dir {
+            Some(path) => format!(" in the directory `{}`", path.display()),
+            None => String::new(),
+        };
+        let text = format!("cannot start a worker process{directory}: {error}");
+        io::Error::new(error.kind(), text)
     }
 
     fn launch(&mut self) -> io::Result<Held> {
@@ -385,6 +396,16 @@ impl Supervisor {
             return Err(error.into());
         }
         Ok(held)
+    }
+}
+
+impl Drop for Held {
+    /// Mostly it was waited for; where not, the supervisor has panicked, and no zombie shall stay.
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.signal(Signal::KILL);
+            self.child.reap();
+        }
     }
 }
 

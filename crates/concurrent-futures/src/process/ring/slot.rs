@@ -47,6 +47,7 @@ fn word(number: u64, phase: Phase) -> u64 {
 }
 
 impl Slot {
+    #[cfg(test)]
     pub(in crate::process) fn new() -> Self {
         Self {
             state: AtomicU64::new(0),

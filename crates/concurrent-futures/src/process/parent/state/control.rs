@@ -75,8 +75,12 @@ impl State {
                 {
                     return true;
                 }
-                // A chunk that was begun elsewhere.
-                self.workers[index].take_back(number)
+                // A chunk that was begun elsewhere; this part may begin just now.
+                let taken = self.workers[index].take_back(number);
+                if taken.is_none() && self.stop(index, number, TaskError::aborted(), actions) {
+                    return true;
+                }
+                taken
             }
             None => self
                 .queue

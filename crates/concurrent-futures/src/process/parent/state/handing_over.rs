@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Actions, PoolPhase, State};
+use crate::error::TaskError;
 use crate::process::parent::options::Options;
 use crate::process::ring::Phase;
 use crate::process::sys::Signal;
@@ -36,6 +37,13 @@ impl State {
             if !front.cell().is_unfinished() {
                 self.withdrawn = self.withdrawn.saturating_sub(1);
                 actions.discarded.extend(self.queue.pop_front());
+                continue;
+            }
+            if front.chunk.is_some() && front.cell().is_stop_requested() {
+                // It was handed over before, and taken back since it was asked.
+                if let Some(task) = self.queue.pop_front() {
+                    self.give_up(task, &TaskError::cancelled(), actions);
+                }
                 continue;
             }
             let Some(index) = self.pick(options) else {
@@ -190,6 +198,10 @@ impl State {
             self.queue.push_front(task);
         }
         while let Some(task) = self.queue.pop_front() {
+            if task.chunk.is_some() && task.cell().is_stop_requested() {
+                self.give_up(task, &TaskError::cancelled(), actions);
+                continue;
+            }
             let other = (0..self.workers.len())
                 .filter(|&index| {
                     let worker = &self.workers[index];

@@ -33,7 +33,8 @@ impl State {
                 Ok(Applied::NotReady(error)) => {
                     worker.life = Life::Leaving;
                     worker.ending = Some(Ending::Aborted);
-                    let why = TaskError::rejected(Rejection::Broken).caused_by(error);
+                    let why = TaskError::rejected(Rejection::Broken)
+                        .caused_by(error.into_cause("the initializer"));
                     self.break_down(&why, actions);
                 }
                 Ok(Applied::Finished(handed, completion, nanos)) => {

@@ -70,7 +70,7 @@ impl State {
             });
         if !has_others && self.failed_starts >= MOST_FAILED_STARTS {
             self.failed_starts = 0;
-            let why = TaskError::rejected(Rejection::Broken).caused_by(why);
+            let why = TaskError::rejected(Rejection::NoWorker).caused_by(why);
             self.reject_queue(&why, actions);
             return;
         }
@@ -195,10 +195,14 @@ impl State {
         }
         let did_nothing = was_starting || (worker.finished == 0 && !has_begun);
         if did_nothing && !was_expected && worker.ending.is_none() {
-            let why = match &loss.note {
-                Some(note) => format!("{} ({note})", ended_early(&loss)),
-                None => ended_early(&loss),
+            let when = if was_starting && options.initializer.is_some() {
+                "before its initializer had returned"
+            } else {
+                "before it had done anything"
             };
+            let note = loss.note.as_ref().map(|note| format!(" ({note})"));
+            let note = note.unwrap_or_default();
+            let why = format!("worker process {} {} {when}{note}", loss.pid, loss.exit);
             self.start_failed(why.into(), false, now, actions);
         }
         self.rescue(now);
@@ -294,13 +298,6 @@ impl State {
         self.to_end.push((worker.link.launch, signal));
         actions.notify = true;
     }
-}
-
-fn ended_early(loss: &Loss) -> String {
-    format!(
-        "worker process {} {} before it had done anything",
-        loss.pid, loss.exit
-    )
 }
 
 /// What a worker has left behind to explain its end.
