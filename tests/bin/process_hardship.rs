@@ -104,7 +104,7 @@ fn assert_rejected(future: TaskFuture<u64>, errno: i32) {
         text = format!("{text}: {next}");
         cause = next.source();
     }
-    assert_eq!(error.rejection(), Some(Rejection::Broken), "{text}");
+    assert_eq!(error.rejection(), Some(Rejection::NoWorker), "{text}");
     let expected = io::Error::from_raw_os_error(errno).to_string();
     assert!(text.contains(&expected), "{text}");
 }

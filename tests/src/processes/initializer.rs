@@ -29,7 +29,11 @@ fn causes(error: &TaskError) -> String {
 }
 
 fn assert_broken(error: &TaskError, why: &str) {
-    assert_eq!(error.rejection(), Some(Rejection::Broken), "{error:?}");
+    assert_rejected(error, Rejection::Broken, why);
+}
+
+fn assert_rejected(error: &TaskError, rejection: Rejection, why: &str) {
+    assert_eq!(error.rejection(), Some(rejection), "{error:?}");
     let causes = causes(error);
     assert!(causes.contains(why), "{causes}");
 }
@@ -138,7 +142,8 @@ tests! {
         let pending: Vec<_> = (0..5).map(|_| pool.submit(|| 1, ())).collect();
         for future in pending {
             let error = future.result().unwrap_err();
-            assert_broken(&error, "was ended by signal 6 (SIGABRT)");
+            let why = "was ended by signal 6 (SIGABRT) before its initializer had returned";
+            assert_rejected(&error, Rejection::NoWorker, why);
         }
         assert!(gate.arrived() < 10, "{} starts", gate.arrived());
     }

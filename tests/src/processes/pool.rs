@@ -374,7 +374,7 @@ fn assert_refused(future: TaskFuture<i32>, path: &Path) {
     let error = future.result().unwrap_err();
     assert_eq!(
         error.rejection(),
-        Some(Rejection::Broken),
+        Some(Rejection::NoWorker),
         "{error} about {}",
         path.display()
     );
@@ -385,6 +385,10 @@ fn assert_refused(future: TaskFuture<i32>, path: &Path) {
         texts.push_str(&error.to_string());
         cause = error.source();
     }
+    assert!(
+        texts.contains("cannot start a worker process in the directory"),
+        "{texts}"
+    );
     assert!(texts.contains("No such file or directory"), "{texts}");
 }
 
