@@ -189,7 +189,9 @@ fn write_and_read(bytes: &[u8]) {
             let frame = reader.read(&ring, &mut payload);
             let found = frame.map(|frame| frame.map(|frame| (frame.kind, payload)));
             let next: Option<(u32, Vec<u8>)> = expected.pop_front();
-            used -= next.as_ref().map_or(0, |(_, payload)| 1 + payload.len().div_ceil(8));
+            used -= next
+                .as_ref()
+                .map_or(0, |(_, payload)| 1 + payload.len().div_ceil(8));
             assert_eq!(found, Ok(next));
         }
         assert_eq!(ring.has_more_than(&reader), !expected.is_empty());
@@ -274,7 +276,10 @@ mod tests {
             }
             decode_anything(&bytes);
         }
-        assert!(ways.iter().all(|&inputs| inputs > 0), "no input for one of {ways:?}");
+        assert!(
+            ways.iter().all(|&inputs| inputs > 0),
+            "no input for one of {ways:?}"
+        );
     }
 
     #[test]
@@ -286,7 +291,13 @@ mod tests {
                 left: Some(Box::new(Shape::Two(1, true))),
                 right: (),
             },
-            rest: BTreeMap::from([("point".to_owned(), Untagged::Point { x: 0.5, y: f64::NAN })]),
+            rest: BTreeMap::from([(
+                "point".to_owned(),
+                Untagged::Point {
+                    x: 0.5,
+                    y: f64::NAN,
+                },
+            )]),
         };
         let mut bytes = Vec::new();
         codec::encode(&record, &mut bytes).expect("a value that can be encoded");

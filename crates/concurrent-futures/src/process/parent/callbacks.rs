@@ -34,6 +34,9 @@ struct State {
     idle: usize,
     /// Looks whether the queue moves.
     watch: Option<Timer>,
+    /// How many callbacks were taken up, now and at the last look.
+    taken: u64,
+    taken_before: u64,
     is_closed: bool,
 }
 
@@ -105,6 +108,7 @@ impl Inner {
         let mut state = self.lock();
         loop {
             if let Some(run) = state.queue.pop_front() {
+                state.taken += 1;
                 drop(state);
                 guarded(run);
                 state = self.lock();
@@ -143,9 +147,15 @@ impl Alarm for Watch {
         if let Some(inner) = self.0.upgrade() {
             let mut state = inner.lock();
             let watch = state.watch.take();
+            let moves = state.taken != state.taken_before;
+            state.taken_before = state.taken;
             if state.queue.len() > state.idle {
                 inner.watch(&mut state);
-                inner.start_thread(state);
+                if moves {
+                    drop(state);
+                } else {
+                    inner.start_thread(state);
+                }
             } else {
                 drop(state);
             }

@@ -416,17 +416,17 @@ impl Shared {
             let _ = promise.fulfil(());
             None
         };
-        if how.wait
-            && let Some(limit) = how.deadline
-        {
-            self.end_at(limit);
-        }
         let closer = closer.map(|closer| (closer, how.deadline.is_some()));
         self.close_with(closer, |state, actions| {
             if how.cancel_pending {
                 state.cancel_all(actions);
             }
         });
+        if how.wait
+            && let Some(limit) = how.deadline
+        {
+            self.end_at(limit);
+        }
         future
     }
 

@@ -29,6 +29,9 @@ use crate::panic;
 /// How long a worker may live on that has closed its channel. Those that end do so at the same time.
 const HANG_UP_GRACE: u64 = 20_000_000;
 
+/// A look that is so late says that this process was stopped.
+const STANDSTILL: u64 = 1_000_000_000;
+
 /// Old kernels cannot sleep for weeks in one go.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
@@ -105,6 +108,8 @@ struct Held {
     link: Arc<Link>,
     /// It has to be ready by then.
     ready_by: Option<u64>,
+    /// Its time to become ready was set anew.
+    stood_still: bool,
     /// It has to be gone by then, or is killed.
     gone_by: Option<u64>,
     /// It has closed its channel, and is killed if it is still there by then.
@@ -197,10 +202,17 @@ impl Supervisor {
         }
         let mut late = Vec::new();
         for held in self.held.values_mut() {
-            if held.ready_by.is_some_and(|end| end <= now) {
-                held.ready_by = None;
-                late.push(held.link.launch);
+            let Some(end) = held.ready_by.filter(|end| *end <= now) else {
+                continue;
+            };
+            if now - end > STANDSTILL && !held.stood_still {
+                // This process, and maybe its workers, stood still meanwhile.
+                held.stood_still = true;
+                held.ready_by = Some(now.saturating_add(nanos(options.start_timeout)));
+                continue;
             }
+            held.ready_by = None;
+            late.push(held.link.launch);
         }
         for launch in late {
             let mut why = format!(
@@ -387,6 +399,7 @@ impl Supervisor {
             child,
             link,
             ready_by: Some(clock::now().saturating_add(nanos(options.start_timeout))),
+            stood_still: false,
             gone_by: None,
             hung_up_by: None,
         };

@@ -50,7 +50,11 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// A cursor near to where the honest one is, or anywhere.
 fn cursor() -> impl Strategy<Value = u64> {
-    prop_oneof![0..3 * WORDS as u64, any::<u64>(), (u64::MAX - 40)..=u64::MAX]
+    prop_oneof![
+        0..3 * WORDS as u64,
+        any::<u64>(),
+        (u64::MAX - 40)..=u64::MAX
+    ]
 }
 
 /// A word that looks like the header of a frame, or anything.
@@ -198,14 +202,19 @@ fn frames_cross_between_threads_whole_and_in_order() {
     let ring = Ring::<64>::new();
     let payload = |kind: u32| -> Vec<u8> {
         let length = usize::try_from(kind % 200).expect("small");
-        (0..length).map(|index| (index as u32 ^ kind).to_le_bytes()[0]).collect()
+        (0..length)
+            .map(|index| (index as u32 ^ kind).to_le_bytes()[0])
+            .collect()
     };
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut writer = Writer::default();
             for kind in 0..FRAMES {
                 let bytes = payload(kind);
-                while !writer.write(&ring, kind, &[&bytes]).expect("an honest reader") {
+                while !writer
+                    .write(&ring, kind, &[&bytes])
+                    .expect("an honest reader")
+                {
                     thread::yield_now();
                 }
             }
@@ -278,7 +287,11 @@ fn memory_that_nobody_has_written_is_empty_and_each_place_of_its_own() {
     assert_eq!(Reader::default().read(&memory.results, &mut out), Ok(None));
     assert_eq!(memory.note.read(), None);
     assert_eq!(memory.overflown.0.load(Ordering::Relaxed), 0);
-    let bells = [&memory.tasks_bell.0, &memory.room_bell.0, &memory.results_bell.0];
+    let bells = [
+        &memory.tasks_bell.0,
+        &memory.room_bell.0,
+        &memory.results_bell.0,
+    ];
     assert!(bells.iter().all(|bell| !bell.ring()), "nobody sleeps");
     memory.results_bell.0.lie_down();
     let rung: Vec<bool> = bells.iter().map(|bell| bell.ring()).collect();
@@ -290,7 +303,11 @@ fn memory_that_nobody_has_written_is_empty_and_each_place_of_its_own() {
     for number in [0, 1, SLOTS as u64 - 1] {
         assert_eq!(memory.slot(number).phase(number), Some(Phase::Handed));
     }
-    assert_eq!(memory.slot(SLOTS as u64).phase(0), Some(Phase::Handed), "the first again");
+    assert_eq!(
+        memory.slot(SLOTS as u64).phase(0),
+        Some(Phase::Handed),
+        "the first again"
+    );
 }
 
 #[test]

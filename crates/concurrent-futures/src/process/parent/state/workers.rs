@@ -194,7 +194,8 @@ impl State {
             self.go_on(task, actions);
         }
         let did_nothing = was_starting || (worker.finished == 0 && !has_begun);
-        if did_nothing && !was_expected && worker.ending.is_none() {
+        let ended_itself = matches!(worker.ending, None | Some(Ending::Violation(_)));
+        if did_nothing && !was_expected && ended_itself {
             let when = if was_starting && options.initializer.is_some() {
                 "before its initializer had returned"
             } else {
