@@ -47,7 +47,13 @@ impl Control {
 const UNHEARD: Duration = Duration::from_millis(10);
 
 /// Words that one call can wait for, but for the collector's own.
-const MOST_AT_ONCE: usize = futex::MAX_WORDS - 1;
+fn most_at_once() -> usize {
+    #[cfg(test)]
+    if tests::HELPERS_ONLY.load(std::sync::atomic::Ordering::SeqCst) {
+        return 0;
+    }
+    futex::MAX_WORDS - 1
+}
 
 pub(in crate::process) struct WaitSet {
     /// What has been heard of the control.
@@ -61,17 +67,8 @@ impl WaitSet {
     pub(in crate::process) fn new() -> Self {
         Self {
             heard: 0,
-            at_once: MOST_AT_ONCE,
+            at_once: most_at_once(),
             helpers: Vec::new(),
-        }
-    }
-
-    /// As on a kernel that cannot wait for several words.
-    #[cfg(test)]
-    pub(in crate::process) fn with_helpers_only() -> Self {
-        Self {
-            at_once: 0,
-            ..Self::new()
         }
     }
 
@@ -233,5 +230,31 @@ impl Post {
         if *order == Order::Watch {
             *order = Order::Rest;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use crate::{Executor, ProcessPoolExecutor, Shutdown};
+
+    /// As on a kernel that cannot wait for several words.
+    pub(super) static HELPERS_ONLY: AtomicBool = AtomicBool::new(false);
+
+    #[test]
+    fn a_pool_works_where_the_kernel_cannot_wait_for_several_words() {
+        HELPERS_ONLY.store(true, Ordering::SeqCst);
+        let pool = ProcessPoolExecutor::new(3);
+        for n in 0..200_u64 {
+            assert_eq!(pool.submit(u64::pow, (n, 2)).result().unwrap(), n * n);
+        }
+        let squares: Result<Vec<u64>, _> = pool.map(|n: u64| n * n, 0..5_000).into_iter().collect();
+        assert_eq!(squares.unwrap().len(), 5_000);
+        let lost = pool.submit(|| -> u8 { std::process::abort() }, ());
+        assert!(lost.result().unwrap_err().is_worker_lost());
+        assert_eq!(pool.submit(u64::pow, (2, 10)).result().unwrap(), 1024);
+        pool.blocking_shutdown(Shutdown::new()).unwrap();
+        HELPERS_ONLY.store(false, Ordering::SeqCst);
     }
 }

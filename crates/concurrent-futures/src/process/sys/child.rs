@@ -288,6 +288,7 @@ mod tests {
         start(Command::new("/bin/sh").args(["-c", script]), watch)
     }
 
+    #[expect(clippy::zombie_processes, reason = "waited for by what is tested")]
     fn start(command: &mut Command, watch: Watching) -> Child {
         let spawned = command
             .process_group(0)
