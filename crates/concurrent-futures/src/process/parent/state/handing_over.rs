@@ -11,7 +11,7 @@ use crate::process::parent::task::RemoteTask;
 use crate::process::parent::worker_state::{Ending, Life, Refusal, Worker};
 
 /// Work that may lie ready at a busy worker, so that it need not wait for the next hand-over.
-const AHEAD_NANOS: u64 = 1_000_000;
+const AHEAD_NANOS: u64 = 8_000_000;
 const MOST_AHEAD: u64 = 100;
 /// Tasks that take longer are handed over one at a time.
 const LONG_NANOS: u64 = 5_000_000;
