@@ -237,7 +237,8 @@ impl Post {
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use crate::{Executor, ProcessPoolExecutor, Shutdown};
+    use crate::executor::{Executor, Shutdown};
+    use crate::process::ProcessPoolExecutor;
 
     /// As on a kernel that cannot wait for several words.
     pub(super) static HELPERS_ONLY: AtomicBool = AtomicBool::new(false);
