@@ -2,6 +2,7 @@
 //! in the modules beside this one, instantiated as `processes`.
 
 mod deadlock;
+mod hand_over;
 mod initializer;
 mod map;
 mod pool;
