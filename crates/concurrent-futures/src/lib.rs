@@ -90,6 +90,19 @@ mod executor;
 mod id;
 mod map;
 mod panic;
+// Worker processes: Linux on x86-64 and aarch64, and not in models, which see their rings alone.
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(concurrent_futures_loom)
+))]
+mod process;
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    not(concurrent_futures_loom)
+)))]
+#[path = "process/elsewhere.rs"]
 mod process;
 pub mod stream;
 mod sync;

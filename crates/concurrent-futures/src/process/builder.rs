@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::call::{Initialize, InitializerCall, encode};
 use super::parent::Options;
+use super::parent::Shared;
 use super::pool::ProcessPoolExecutor;
 use super::record::{Name, conjure, name_of};
-use super::parent::Shared;
 use super::{sys, worker};
 use crate::cpus;
 use crate::error::{BoxError, Direction, TaskError};

@@ -7,12 +7,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::stats::WorkerStats;
 use crate::executor::{
     BuildError, Chunk, Executor, InitializerResult, Job, Observer, Portable, Shutdown, Stats,
     TaskFn, TaskOptions,
 };
 use crate::task::TaskFuture;
+
+#[cfg(concurrent_futures_loom)]
+#[path = "ring/mod.rs"]
+mod ring;
+#[path = "stats.rs"]
+mod stats;
+
+pub use stats::{WorkerState, WorkerStats};
 
 /// Would run tasks in worker processes, which this system does not have: there is no such value.
 #[derive(Clone, Debug)]

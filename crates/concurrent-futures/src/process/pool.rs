@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::builder::ProcessPoolBuilder;
 use super::call::{JobCall, PointerCall, decode_chunk, decode_result, encode};
-use super::record::name_of;
 use super::parent::{Shared, encoded};
+use super::record::name_of;
 use super::stats::WorkerStats;
 use super::sys::Signal;
 use crate::error::Direction;

@@ -6,18 +6,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::shared::Shared;
+use super::state::Actions;
+use super::wait_set::WaitSet;
+use super::worker_state::{Link, Reply};
+use crate::error::{Direction, TaskError, WorkerExit};
 use crate::process::call::{decode_error, encode_error};
 use crate::process::clock;
 use crate::process::frame::{ReplyHeader, reply, split_u64};
 use crate::process::items;
 use crate::process::patience::{FEW, Patience};
 use crate::process::ring::{Reader, Violation};
-use super::shared::Shared;
-use super::state::Actions;
 use crate::process::sys::{Exit, Mapped};
-use super::wait_set::WaitSet;
-use super::worker_state::{Link, Reply};
-use crate::error::{Direction, TaskError, WorkerExit};
 use crate::task::Payload;
 
 /// How many frames of one worker are taken in at a time.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::process::record::Name;
 use crate::executor::Observer;
+use crate::process::record::Name;
 
 /// Validated options.
 pub(in crate::process) struct Options {

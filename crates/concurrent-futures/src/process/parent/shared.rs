@@ -7,17 +7,11 @@ use std::time::{Duration, Instant};
 
 use histogram::AtomicHistogram;
 
-use crate::process::call::encode;
 use super::callbacks::Callbacks;
-use crate::process::clock;
 use super::limits::RunClock;
 use super::options::Options;
-use crate::process::record::Name;
-use crate::process::ring::{Phase, TASK_BYTES};
 use super::state::{Actions, Counts, PoolPhase, Resolved, State};
-use crate::process::stats::{WorkerState, WorkerStats};
 use super::supervisor::{self, Notifier};
-use crate::process::sys::{self, Exit, Signal};
 use super::task::{Arguments, ChunkState, RemoteTask, SealedArguments};
 use super::wait_set::Control;
 use super::worker_state::{Completion, Life};
@@ -27,6 +21,12 @@ use crate::executor::{
 };
 use crate::id::OwnerId;
 use crate::panic;
+use crate::process::call::encode;
+use crate::process::clock;
+use crate::process::record::Name;
+use crate::process::ring::{Phase, TASK_BYTES};
+use crate::process::stats::{WorkerState, WorkerStats};
+use crate::process::sys::{self, Exit, Signal};
 use crate::task::{
     AbortOutcome, CellRef, Outcome, Owner, Payload, Promise, Registration, TaskFuture, TaskInfo,
     register,
@@ -159,7 +159,9 @@ impl Shared {
             let _ = self.running_times.increment(nanos);
             let queued_at = task.cell().queued_at();
             if queued_at != 0 {
-                let _ = self.waiting_times.increment(begun.saturating_sub(queued_at));
+                let _ = self
+                    .waiting_times
+                    .increment(begun.saturating_sub(queued_at));
             }
         }
         if self.options.observer.is_some() {
@@ -379,10 +381,16 @@ impl Shared {
     }
 
     /// Encodes the items of a chunk. One that cannot be encoded becomes an error in its place.
-    pub(in crate::process) fn encode_items<A: Portable>(&self, items: Vec<A>) -> (Payload, Box<ChunkState>) {
+    pub(in crate::process) fn encode_items<A: Portable>(
+        &self,
+        items: Vec<A>,
+    ) -> (Payload, Box<ChunkState>) {
         let count = items.len();
         let mut buffer = Vec::with_capacity(16 * count);
-        let limit = self.options.max_payload.min(crate::process::items::MOST_BYTES);
+        let limit = self
+            .options
+            .max_payload
+            .min(crate::process::items::MOST_BYTES);
         for item in items {
             crate::process::items::push_with(&mut buffer, |out| {
                 let start = out.len();

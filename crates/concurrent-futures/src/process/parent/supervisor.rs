@@ -19,12 +19,12 @@ use rustix::event::{EventfdFlags, Timespec, eventfd};
 use super::collector;
 use super::shared::Shared;
 use super::state::Actions;
-use crate::process::sys::{Channel, Child, Launch, Program, Segment, Signal};
-use crate::process::worker::Hello;
 use super::worker_state::{Life, Link};
-use crate::process::{clock, ring};
 use crate::error::{Clock, TaskError};
 use crate::panic;
+use crate::process::sys::{Channel, Child, Launch, Program, Segment, Signal};
+use crate::process::worker::Hello;
+use crate::process::{clock, ring};
 
 /// How long a worker may live on that has closed its channel. Those that end do so at the same time.
 const HANG_UP_GRACE: u64 = 20_000_000;

@@ -3,17 +3,17 @@
 //! The pool keeps the arguments until the result is there: what has to be handed over again is never
 //! read back from memory that a worker can write to.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
+use crate::error::TaskError;
 use crate::process::items;
 use crate::process::record::Name;
 use crate::process::ring::Violation;
 use crate::process::sys::Sealed;
-use crate::error::TaskError;
 use crate::task::{CellRef, Payload, Remote};
 
 /// A task that a worker process is to run.
@@ -165,7 +165,11 @@ impl RemoteTask {
     ///
     /// # Errors
     /// Never for arguments that the pool has encoded.
-    pub(in crate::process) fn prepare(&mut self, most: usize, most_bytes: usize) -> Result<(), Violation> {
+    pub(in crate::process) fn prepare(
+        &mut self,
+        most: usize,
+        most_bytes: usize,
+    ) -> Result<(), Violation> {
         if let (Some(chunk), Arguments::Bytes(bytes)) = (&mut self.chunk, &self.arguments) {
             let rest = &bytes[chunk.offset..];
             let (handed, length) = if chunk.left() <= most && rest.len() <= most_bytes {

@@ -8,9 +8,9 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::worker_state::Link;
 use crate::process::ring::Bell;
 use crate::process::sys::futex;
-use super::worker_state::Link;
 
 /// The bell of the collector itself.
 pub(in crate::process) struct Control {

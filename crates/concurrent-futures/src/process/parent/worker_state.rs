@@ -7,13 +7,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::process::frame::{TaskHeader, reply, task};
 use super::options::Options;
-use crate::process::ring::{Memory, Phase, SLOTS, TASK_BYTES, Violation, Writer};
-use crate::process::sys::{Channel, Sealed, Segment, futex};
 use super::task::{Arguments, RemoteTask};
 use crate::error::{Direction, TaskError};
 use crate::executor::WorkerId;
+use crate::process::frame::{TaskHeader, reply, task};
+use crate::process::ring::{Memory, Phase, SLOTS, TASK_BYTES, Violation, Writer};
+use crate::process::sys::{Channel, Sealed, Segment, futex};
 use crate::task::{CellRef, Payload};
 use crate::time::Timer;
 
@@ -264,7 +264,10 @@ impl Worker {
         if bytes.len() > TASK_BYTES {
             header.is_large = true;
             let ring = &self.link.memory.tasks;
-            if !self.writer.has_room(ring, TaskHeader::BYTES + size_of::<u64>())? {
+            if !self
+                .writer
+                .has_room(ring, TaskHeader::BYTES + size_of::<u64>())?
+            {
                 return Err(Refusal::Full);
             }
             let sealed = Sealed::of(bytes).map_err(Self::refusal)?;

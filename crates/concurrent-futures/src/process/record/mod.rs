@@ -100,7 +100,10 @@ pub(super) fn find_pointer<A, T>(name: Name) -> Option<fn(A) -> T> {
 /// which it was made; the documentation of `Executor` forbids it.
 pub(super) fn conjure<F: Copy + Send + Sync + 'static>() -> F {
     const {
-        assert!(size_of::<F>() == 0, "a submitted function must capture nothing, because another process makes it anew");
+        assert!(
+            size_of::<F>() == 0,
+            "a submitted function must capture nothing, because another process makes it anew"
+        );
     }
     // SAFETY: a value of no size has no bytes to initialise; it is `Copy`, so one more of it is
     // nothing new, and one existed when the task was submitted, so that the type is inhabited.

@@ -321,10 +321,7 @@ impl Worker {
             return kind;
         }
         self.out.clear();
-        encode_error(
-            &TaskError::too_large(size, limit, Ran::Yes),
-            &mut self.out,
-        );
+        encode_error(&TaskError::too_large(size, limit, Ran::Yes), &mut self.out);
         error_kind
     }
 

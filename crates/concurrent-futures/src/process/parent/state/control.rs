@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use super::{Actions, PoolPhase, State};
 use crate::error::TaskError;
-use crate::process::ring::Phase;
-use crate::process::sys::Signal;
 use crate::process::parent::task::RemoteTask;
 use crate::process::parent::worker_state::Ending;
+use crate::process::ring::Phase;
+use crate::process::sys::Signal;
 use crate::task::CellRef;
 
 impl State {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::{Actions, PoolPhase, State};
 use crate::error::TaskError;
 use crate::process::parent::options::Options;
-use crate::process::ring::Phase;
-use crate::process::sys::Signal;
 use crate::process::parent::task::RemoteTask;
 use crate::process::parent::worker_state::{Ending, Life, Refusal, Worker};
+use crate::process::ring::Phase;
+use crate::process::sys::Signal;
 
 /// Work that may lie ready at a busy worker, so that it need not wait for the next hand-over.
 const AHEAD_NANOS: u64 = 8_000_000;
@@ -76,19 +76,18 @@ impl State {
             .workers
             .iter()
             .enumerate()
-            .filter(|(_, worker)| worker.is_idle() && !worker.is_full && worker.has_tasks_left(options))
+            .filter(|(_, worker)| {
+                worker.is_idle() && !worker.is_full && worker.has_tasks_left(options)
+            })
             // The one that was busy last: its caches are warm, and others can go.
             .max_by_key(|(_, worker)| worker.idle_since);
         if let Some((index, _)) = idle {
             return Some(index);
         }
         // One that starts has its first task waiting when it is ready.
-        let starting = self
-            .workers
-            .iter()
-            .position(|worker| {
-                worker.life == Life::Starting && !worker.is_full && worker.unfinished() == 0
-            });
+        let starting = self.workers.iter().position(|worker| {
+            worker.life == Life::Starting && !worker.is_full && worker.unfinished() == 0
+        });
         if starting.is_some() {
             return starting;
         }

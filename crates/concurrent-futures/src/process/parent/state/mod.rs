@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use crate::error::TaskError;
 use crate::executor::WorkerId;
-use crate::process::sys::Signal;
 use crate::process::parent::task::RemoteTask;
 use crate::process::parent::worker_state::{Completion, Link, Worker};
+use crate::process::sys::Signal;
 use crate::task::{CellRef, Outcome, Promise};
 use crate::time::Timer;
 
@@ -58,7 +58,6 @@ pub(in crate::process) struct State {
     pub(in crate::process) is_idle_watched: bool,
     /// The supervisor was started.
     pub(in crate::process) has_supervisor: bool,
-    pub(in crate::process) restarts: u64,
 }
 
 #[derive(Clone)]
@@ -148,7 +147,6 @@ impl State {
             lacks_room: false,
             is_idle_watched: false,
             has_supervisor: false,
-            restarts: 0,
         }
     }
 

@@ -6,10 +6,12 @@ use std::sync::atomic::Ordering;
 use super::{Actions, PoolPhase, State};
 use crate::error::{BoxError, Loss, Ran, Rejection, TaskError, WorkerExit};
 use crate::process::parent::options::Options;
+use crate::process::parent::task::RemoteTask;
+use crate::process::parent::worker_state::{
+    Completion, Ending, Handed, Life, Link, Refusal, Worker,
+};
 use crate::process::ring::{Phase, Violation};
 use crate::process::sys::Signal;
-use crate::process::parent::task::RemoteTask;
-use crate::process::parent::worker_state::{Completion, Ending, Handed, Life, Link, Refusal, Worker};
 
 /// How many times in a row a worker may die before it is ready, while there is no other, before the
 /// tasks that wait for it fail.
@@ -62,12 +64,9 @@ impl State {
         actions: &mut Actions,
     ) {
         self.failed_starts += 1;
-        let has_others = self
-            .workers
-            .iter()
-            .any(|worker| {
-                worker.life == Life::Ready || (is_refused && worker.life == Life::Starting)
-            });
+        let has_others = self.workers.iter().any(|worker| {
+            worker.life == Life::Ready || (is_refused && worker.life == Life::Starting)
+        });
         if !has_others && self.failed_starts >= MOST_FAILED_STARTS {
             self.failed_starts = 0;
             let why = TaskError::rejected(Rejection::NoWorker).caused_by(why);
@@ -155,9 +154,6 @@ impl State {
         actions.notify = true;
         let was_starting = worker.life == Life::Starting;
         let was_expected = worker.life == Life::Leaving && worker.unfinished() == 0;
-        if !was_expected {
-            self.restarts += 1;
-        }
         let loss = Loss {
             pid: worker.link.pid,
             exit,
@@ -283,17 +279,8 @@ impl State {
             worker.life = Life::Ending;
         }
         // What it has not begun need not wait for its end.
-        let is_alone = matches!(worker.ending, Some(Ending::Aborted));
-        let mut handed = worker.take_back_last(usize::MAX);
-        if is_alone {
-            handed.reverse();
-            for task in handed {
-                self.give_up(task, &TaskError::cancelled(), actions);
-            }
-        } else {
-            for task in handed {
-                self.queue.push_front(task);
-            }
+        for task in worker.take_back_last(usize::MAX) {
+            self.go_on(task, actions);
         }
         let worker = &mut self.workers[index];
         self.to_end.push((worker.link.launch, signal));
