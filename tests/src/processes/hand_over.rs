@@ -94,11 +94,17 @@ tests! {
             door.pass();
         };
         let stopped = pool.submit(stubborn, gate.door());
+        let other_gate = PathGate::new();
+        let other = pool.submit(pass, other_gate.door());
         gate.wait_for(1);
+        other_gate.wait_for(1);
+        // They lie ready at both workers, since both were quick.
         let behind: Vec<_> = (0..20).map(|_| pool.submit(|| 1, ())).collect();
         assert_eq!(stopped.abort(), concurrent_futures::AbortOutcome::Stopped);
-        for future in behind {
-            assert_eq!(future.result().unwrap(), 1);
+        other_gate.open();
+        other.result().unwrap();
+        for mut future in behind {
+            assert_eq!(future.result_timeout(Duration::from_secs(20)).unwrap(), 1);
         }
         assert!(!stopped.is_done());
         pool.kill_workers();
