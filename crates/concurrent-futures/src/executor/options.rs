@@ -28,10 +28,12 @@ pub struct TaskOptions {
     name: Option<Arc<str>>,
     queue_timeout: Option<Duration>,
     run_timeout: Option<Duration>,
+    priority: i32,
+    retries: u32,
 }
 
 impl TaskOptions {
-    /// No name and no time limits.
+    /// No name, no time limits, the priority 0, no retries.
     pub fn new() -> Self {
         Self::default()
     }
@@ -55,6 +57,29 @@ impl TaskOptions {
     pub fn run_timeout(mut self, limit: Duration) -> Self {
         self.run_timeout = Some(limit);
         self
+    }
+
+    /// How urgent the task is: a worker that becomes free takes the most urgent task there is, and of
+    /// equally urgent ones that which was submitted first. 0 by default; larger numbers go first.
+    pub fn priority(mut self, priority: i32) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// How often the task is run again if the worker process that runs it is lost.
+    pub fn retries(mut self, times: u32) -> Self {
+        self.retries = times;
+        self
+    }
+
+    #[expect(dead_code, reason = "pools do not look at it yet")]
+    pub(crate) fn urgency(&self) -> i32 {
+        self.priority
+    }
+
+    #[expect(dead_code, reason = "pools do not look at it yet")]
+    pub(crate) fn most_retries(&self) -> u32 {
+        self.retries
     }
 
     pub(crate) fn has_run_timeout(&self) -> bool {
