@@ -19,4 +19,5 @@ mod stream;
 mod thread_pool;
 mod traits;
 mod wait;
+mod waiting;
 mod wakers;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::error::TaskError;
-use crate::task::{Outcome, Sink, Waitable, Waits, block_until};
+use crate::task::{Listing, Outcome, Sink, Wait as WaitsFor, Waitable, Waits, block_until};
 use crate::time::{Deadline, Expiry};
 
 /// Waits for futures: for all of them, unless [`first_completed`](Wait::first_completed) or
@@ -106,7 +106,8 @@ impl<W: Waitable> Wait<W> {
     pub fn blocking_wait(self) -> Result<Waited<W>, TaskError> {
         let deadline = self.deadline;
         let mut waiting = Waiting::new(self);
-        block_until(deadline, |context| waiting.poll_until_enough(context))?;
+        let poll = Waiting::poll_until_enough;
+        block_until(deadline, &mut waiting, poll, Waiting::waits_for)?;
         Ok(waiting.part())
     }
 }
@@ -148,6 +149,7 @@ pub struct Waiting<W: Waitable> {
     expiry: Expiry,
     countdown: Arc<Countdown>,
     registered: bool,
+    listing: Listing,
 }
 
 /// Counts the futures down, and wakes once, when there is nothing more to wait for.
@@ -201,6 +203,7 @@ impl<W: Waitable> Waiting<W> {
             futures: wait.futures,
             expiry: Expiry::new(wait.deadline),
             registered: false,
+            listing: Listing::default(),
         }
     }
 
@@ -217,7 +220,17 @@ impl<W: Waitable> Waiting<W> {
         }
     }
 
+    fn waits_for(&self) -> WaitsFor {
+        let tasks = self.futures.iter().map(Waits::cell);
+        match self.countdown.until {
+            Until::AllCompleted => WaitsFor::all(tasks),
+            Until::FirstError => WaitsFor::most(tasks),
+            Until::FirstCompleted => WaitsFor::any(tasks),
+        }
+    }
+
     fn poll_until_enough(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.listing.clear();
         if !self.registered {
             self.register();
         }
@@ -262,10 +275,11 @@ impl<W: Waitable> Future for Waiting<W> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Waited<W>> {
         if self.poll_until_enough(context).is_ready() || self.expiry.poll(context).is_ready() {
-            Poll::Ready(self.part())
-        } else {
-            Poll::Pending
+            return Poll::Ready(self.part());
         }
+        let wait = self.waits_for();
+        self.listing.note(context.waker(), || wait);
+        Poll::Pending
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Stats {
     pub(crate) occupied: usize,
     pub(crate) workers: usize,
     pub(crate) idle: usize,
+    pub(crate) blocked: usize,
+    pub(crate) extra_workers: usize,
     pub(crate) max_workers: usize,
     pub(crate) waiting_times: Times,
     pub(crate) running_times: Times,
@@ -52,6 +54,8 @@ impl Stats {
             occupied: 0,
             workers: 0,
             idle: 0,
+            blocked: 0,
+            extra_workers: 0,
             max_workers,
             waiting_times: Times::none(),
             running_times: Times::none(),
@@ -94,13 +98,14 @@ impl Stats {
         self.rejected
     }
 
-    /// Workers that run a body, those included whose task's time is over but whose body goes on.
+    /// Bodies that run, those included whose task's time is over. Several may be on one thread: a task
+    /// that waits for another of its pool may run it in place.
     #[must_use]
     pub fn occupied(&self) -> usize {
         self.occupied
     }
 
-    /// Workers that exist.
+    /// Workers that exist, but for [extra](Self::extra_workers) ones.
     #[must_use]
     pub fn workers(&self) -> usize {
         self.workers
@@ -112,7 +117,20 @@ impl Stats {
         self.idle
     }
 
-    /// Workers that may exist at the same time.
+    /// Workers of a thread pool that wait for tasks, by a wait of this crate.
+    #[must_use]
+    pub fn blocked(&self) -> usize {
+        self.blocked
+    }
+
+    /// Workers that a thread pool has beside its own, each for one task that others wait for: when all
+    /// its workers wait, and none of them could go on otherwise. They end with their task.
+    #[must_use]
+    pub fn extra_workers(&self) -> usize {
+        self.extra_workers
+    }
+
+    /// Workers that may exist at the same time, but for [extra](Self::extra_workers) ones.
     #[must_use]
     pub fn max_workers(&self) -> usize {
         self.max_workers
@@ -144,6 +162,8 @@ impl fmt::Debug for Stats {
             .field("occupied", &self.occupied)
             .field("workers", &self.workers)
             .field("idle", &self.idle)
+            .field("blocked", &self.blocked)
+            .field("extra_workers", &self.extra_workers)
             .field("max_workers", &self.max_workers)
             .field("waiting_times", &self.waiting_times)
             .field("running_times", &self.running_times)

@@ -106,7 +106,8 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
             return Some(result);
         }
         let deadline = self.expiry.deadline();
-        match block_until(deadline, |context| self.poll_in_time(context)) {
+        let waits_for = |map: &Self| map.in_flight.waits_for();
+        match block_until(deadline, self, Self::poll_in_time, waits_for) {
             Ok(Some(next)) => next,
             Ok(None) => Some(Err(self.expire())),
             Err(error) => Some(Err(error)),

@@ -8,12 +8,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::blocking::block_until;
 use super::cell::{CellRef, Decoder, Remote, ResultRef, Runnable};
 use super::extras::Extras;
 use super::outcome::Outcome;
 use super::shared::SharedTaskFuture;
 use super::state;
+use super::waiting::{self, Wait, block_until};
 use crate::error::{Clock, TaskError};
 use crate::id::{OwnerId, TaskId};
 use crate::time::Deadline;
@@ -114,7 +114,7 @@ impl<T> TaskFuture<T> {
     /// where blocking would stop the runtime: await the future there. In tokio's `spawn_blocking`
     /// and `block_in_place` it works.
     pub fn result(mut self) -> Result<T, TaskError> {
-        match block_until(Deadline::NEVER, |context| self.poll_result(context))? {
+        match self.block_until(Deadline::NEVER)? {
             Some(result) => result,
             None => unreachable!("there is no deadline"),
         }
@@ -142,7 +142,7 @@ impl<T> TaskFuture<T> {
     /// # Panics
     /// If the result was taken already.
     pub fn result_timeout(&mut self, limit: Duration) -> Result<T, TaskError> {
-        match block_until(Deadline::after(limit), |context| self.poll_result(context))? {
+        match self.block_until(Deadline::after(limit))? {
             Some(result) => result,
             None => Err(TaskError::timed_out(Clock::Wait, Some(limit))),
         }
@@ -251,11 +251,21 @@ impl<T> TaskFuture<T> {
         &mut self.0
     }
 
+    fn block_until(
+        &mut self,
+        deadline: Deadline,
+    ) -> Result<Option<Result<T, TaskError>>, TaskError> {
+        let waits_for = |future: &Self| Wait::one(future.cell());
+        block_until(deadline, self, Self::poll_result, waits_for)
+    }
+
     fn poll_result(&mut self, context: &mut Context<'_>) -> Poll<Result<T, TaskError>> {
+        waiting::unlist(self.cell());
         if let Some(result) = self.0.take() {
             return Poll::Ready(result);
         }
         if self.0.wake_when_done(context.waker()) {
+            waiting::list(self.cell(), context.waker());
             return Poll::Pending;
         }
         Poll::Ready(self.0.take().expect("the task is done"))
@@ -301,6 +311,7 @@ impl<T> Future for TaskFuture<T> {
 
 impl<T> Drop for TaskFuture<T> {
     fn drop(&mut self) {
+        waiting::unlist(self.cell());
         let snapshot = self.cell().snapshot();
         if !snapshot.is_done() {
             if snapshot.has(state::ABORT_ON_DROP) {
@@ -352,6 +363,10 @@ impl<T> fmt::Debug for TaskFuture<T> {
 pub struct TaskHandle(CellRef);
 
 impl TaskHandle {
+    pub(super) fn cell(&self) -> &CellRef {
+        &self.0
+    }
+
     /// The task's id.
     #[must_use]
     pub fn id(&self) -> TaskId {

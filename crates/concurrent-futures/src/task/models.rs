@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use loom::thread;
 
-use super::blocking::Unpark;
 use super::cell::{Claimable, Recorder, ResultRef, Runnable, Stored, current};
 use super::extras::Extras;
 use super::outcome::{Outcome, TaskInfo};
+use super::waiting::Unpark;
 use crate::error::{Clock, TaskError};
 use crate::id::OwnerId;
 

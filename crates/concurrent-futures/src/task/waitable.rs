@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::cell::CellRef;
 use super::future::TaskFuture;
 use super::outcome::Outcome;
 use super::shared::SharedTaskFuture;
@@ -22,12 +23,15 @@ impl<W: Waits> Waitable for W {}
 pub(crate) mod sealed {
     //! How the futures are waited for: not for use outside of this crate.
 
-    use super::{Arc, Outcome, Sink};
+    use super::{Arc, CellRef, Outcome, Sink};
 
     /// The part of [`Waitable`](super::Waitable) that is this crate's own.
     pub trait Waits {
         /// How the task ended, if it has.
         fn outcome(&self) -> Option<Outcome>;
+
+        /// The task.
+        fn cell(&self) -> &CellRef;
 
         /// Has `sink` told `key` when the task is done. False if it is done, or was when asked
         /// before.
@@ -41,6 +45,10 @@ pub(crate) mod sealed {
 impl<T> Waits for TaskFuture<T> {
     fn outcome(&self) -> Option<Outcome> {
         Self::outcome(self)
+    }
+
+    fn cell(&self) -> &CellRef {
+        Self::cell(self)
     }
 
     fn report_when_done(&mut self, sink: Arc<dyn Sink>, key: u32) -> bool {
@@ -57,6 +65,10 @@ impl<T> Waits for SharedTaskFuture<T> {
         Self::outcome(self)
     }
 
+    fn cell(&self) -> &CellRef {
+        Self::cell(self)
+    }
+
     fn report_when_done(&mut self, sink: Arc<dyn Sink>, key: u32) -> bool {
         Self::report_when_done(self, sink, key)
     }
@@ -71,6 +83,10 @@ impl<W: Waits> Waits for &mut W {
         W::outcome(self)
     }
 
+    fn cell(&self) -> &CellRef {
+        W::cell(self)
+    }
+
     fn report_when_done(&mut self, sink: Arc<dyn Sink>, key: u32) -> bool {
         W::report_when_done(self, sink, key)
     }
@@ -83,6 +99,10 @@ impl<W: Waits> Waits for &mut W {
 impl<K, W: Waits> Waits for (K, W) {
     fn outcome(&self) -> Option<Outcome> {
         self.1.outcome()
+    }
+
+    fn cell(&self) -> &CellRef {
+        self.1.cell()
     }
 
     fn report_when_done(&mut self, sink: Arc<dyn Sink>, key: u32) -> bool {

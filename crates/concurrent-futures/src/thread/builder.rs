@@ -16,6 +16,9 @@ use crate::executor::{BuildError, InitializerResult, Observer};
 /// As tokio's for its blocking threads.
 const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(10);
 
+/// As std's for the threads that it starts.
+const DEFAULT_STACK: usize = 2 << 20;
+
 /// Options of a [`ThreadPoolExecutor`]: made by [`ThreadPoolExecutor::builder`].
 ///
 /// ```
@@ -73,7 +76,8 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// The stack size of the threads, in bytes.
+    /// The stack size of the threads, in bytes: 2 MiB by default. Tasks that wait for tasks of the same
+    /// pool run them in place while half of it is free.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = Some(bytes);
         self
@@ -148,7 +152,7 @@ impl ThreadPoolBuilder {
                     None => default_prefix(),
                 },
                 started: AtomicUsize::new(0),
-                stack_size: self.stack_size,
+                stack_bytes: self.stack_size.unwrap_or(DEFAULT_STACK),
                 keep_alive: self.keep_alive.unwrap_or(DEFAULT_KEEP_ALIVE),
             },
         };

@@ -39,9 +39,9 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Rejection, TaskError};
 use crate::sync::{Condvar, Mutex, MutexGuard, lock};
-use crate::task::{Outcome, Promise, Runnable};
+use crate::task::{CellRef, Outcome, Promise, Runnable, Strength};
 
-/// Tasks that became final in the queue are swept out when they are more than this, and more than
+/// Tasks that began or became final in the queue are swept out when they are more than this, and more than
 /// half of it: so the sweep costs each of them a constant share.
 const STALE_LIMIT: usize = 64;
 
@@ -66,10 +66,12 @@ pub(super) struct Queue {
 struct State {
     /// The tasks that were pushed last.
     back: VecDeque<Runnable>,
-    /// How many tasks have become final in the queue since the last sweep.
+    /// How many tasks have begun or become final in the queue since the last sweep.
     stale: usize,
     counts: Counts,
     leases: usize,
+    /// Workers beside the leases, each of which runs a task that others wait for.
+    extra: usize,
     searching: usize,
     /// The leases that wait to be called, the last to go idle at the end.
     idle: Vec<Arc<Seat>>,
@@ -167,6 +169,7 @@ impl Queue {
                 stale: 0,
                 counts: Counts::default(),
                 leases: 0,
+                extra: 0,
                 searching: 0,
                 idle: Vec::new(),
                 status: Status::Open,
@@ -185,10 +188,25 @@ impl Queue {
         lock(&self.state).counts
     }
 
-    /// How many leases there are, and how many of them look or wait for work.
-    pub(super) fn leases(&self) -> (usize, usize) {
+    /// How many leases there are, how many of them look or wait for work, and the extra workers.
+    pub(super) fn strength(&self) -> Strength {
         let state = lock(&self.state);
-        (state.leases, state.idle.len() + state.searching)
+        Strength {
+            workers: state.leases,
+            free: state.idle.len() + state.searching,
+            extra: state.extra,
+        }
+    }
+
+    /// There is one more worker beside the leases.
+    pub(super) fn begin_extra(&self) {
+        lock(&self.state).extra += 1;
+    }
+
+    pub(super) fn end_extra(&self) -> Closed {
+        let mut state = lock(&self.state);
+        state.extra -= 1;
+        closers(&mut state)
     }
 
     #[inline]
@@ -336,19 +354,39 @@ impl Queue {
         (tasks, closed)
     }
 
+    /// A task was begun while it lay in the queue.
+    pub(super) fn begun_in_place(&self, task: &CellRef) {
+        let mut state = lock(&self.state);
+        // Who waits for a task at once finds it where it was put.
+        let is_last = |last: &Runnable| last.cell().id() == task.id();
+        let taken = match state.back.back().is_some_and(is_last) {
+            true => state.back.pop_back(),
+            false => {
+                state.stale += 1;
+                None
+            }
+        };
+        let is_sweep_due = state.is_sweep_due();
+        drop(state);
+        drop(taken);
+        if is_sweep_due {
+            self.sweep();
+        }
+    }
+
     /// A task became final in the queue.
     pub(super) fn left_queue(&self, outcome: Outcome) {
         let mut state = lock(&self.state);
         state.counts.left += 1;
         state.counts.finished[outcome as usize] += 1;
         state.stale += 1;
-        if state.stale > STALE_LIMIT && state.stale > state.back.len() / 2 {
+        if state.is_sweep_due() {
             drop(state);
             self.sweep();
         }
     }
 
-    /// Throws out the tasks that became final in the queue, if they are more than half of it.
+    /// Throws out the tasks that began or became final in the queue, if they are more than half of it.
     #[cold]
     fn sweep(&self) {
         let (mut front, mut state) = self.lock_all();
@@ -412,6 +450,12 @@ impl Queue {
     }
 }
 
+impl State {
+    fn is_sweep_due(&self) -> bool {
+        self.stale > STALE_LIMIT && self.stale > self.back.len() / 2
+    }
+}
+
 impl Worker {
     fn begin_search(&mut self, state: &mut State) {
         if !self.is_searching {
@@ -463,7 +507,8 @@ fn end_lease(state: &mut State, worker: &mut Worker) -> Closed {
 /// Who can be told that the pool has come to its end, if it has. Without a lease the front is empty:
 /// the last one ends only when it is, or has it drained.
 fn closers(state: &mut State) -> Closed {
-    if state.leases == 0 && state.back.is_empty() && !matches!(state.status, Status::Open) {
+    let has_ended = state.leases == 0 && state.extra == 0 && state.back.is_empty();
+    if has_ended && !matches!(state.status, Status::Open) {
         Closed(std::mem::take(&mut state.closers))
     } else {
         Closed::default()

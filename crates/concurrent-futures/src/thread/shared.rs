@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 
 use super::entry::Home;
-use super::lease::current_pool;
+use super::lease::{ExtraWorker, Lease, Work};
 use super::queue::{Closed, Pushed, Queue, Worker};
 use super::slot::Slot;
 use super::spawner::Spawner;
@@ -17,7 +17,8 @@ use crate::executor::{Observer, Shutdown, Stats, TaskOptions, Times};
 use crate::id::OwnerId;
 use crate::panic;
 use crate::task::{
-    Outcome, Owner, Promise, Registration, Runnable, TaskFuture, TaskInfo, register,
+    CellRef, Extra, Outcome, Owner, Pool, Promise, Registration, Runnable, Strength, TaskFuture,
+    TaskInfo, blocked_members, current_pool, look_again, register,
 };
 
 /// What runs in each worker before its first task.
@@ -131,16 +132,21 @@ impl Shared {
 
     #[cold]
     pub(super) fn start_lease(self: &Arc<Self>) {
-        if let Err(error) = self.spawner.spawn(self) {
+        self.start(Work::Lease(Lease::new(Arc::clone(self))));
+    }
+
+    fn start(&self, work: Work) {
+        if let Err((work, error)) = self.spawner.spawn(work) {
             panic::contain(|| tracing::warn!(%error, "no thread for a worker"));
-            let why = TaskError::rejected(Rejection::Broken).caused_by(error);
-            self.lease_failed(&mut Worker::new(), &why);
+            work.refuse(&TaskError::rejected(Rejection::Broken).caused_by(error));
         }
     }
 
     /// Gives a lease's place back. If it was the last, nobody can run what is queued.
     pub(super) fn lease_failed(&self, worker: &mut Worker, why: &TaskError) {
         reject_all(self.queue.lease_failed(worker), why);
+        // Others may have counted on it.
+        look_again();
     }
 
     /// Takes nothing any more, and rejects what is queued.
@@ -210,7 +216,11 @@ impl Shared {
         }
         let started: u64 = slots.iter().map(|slot| slot.started_count()).sum();
         let counts = self.queue.counts();
-        let (workers, idle) = self.queue.leases();
+        let Strength {
+            workers,
+            free,
+            extra,
+        } = self.queue.strength();
         let (mut waiting, mut running) = (Times::none(), Times::none());
         for slot in &slots {
             slot.add_times(&mut waiting.0, &mut running.0);
@@ -222,7 +232,9 @@ impl Shared {
             rejected: counts.rejected,
             occupied: usize::try_from(started - ended).unwrap_or(usize::MAX),
             workers,
-            idle,
+            idle: free,
+            blocked: blocked_members(self.id),
+            extra_workers: extra,
             max_workers: self.queue.max_leases(),
             waiting_times: waiting,
             running_times: running,
@@ -250,6 +262,29 @@ impl Owner for Shared {
     fn overtaken(&self, task: TaskInfo<'_>, outcome: Outcome) {
         self.queue.overtaken(outcome);
         self.observe(|observer| observer.finished(task, outcome, None));
+    }
+}
+
+impl Pool for Shared {
+    fn id(&self) -> OwnerId {
+        self.id
+    }
+
+    fn strength(&self) -> Strength {
+        self.queue.strength()
+    }
+
+    fn count_extra(&self) {
+        self.queue.begin_extra();
+    }
+
+    fn start_extra(self: Arc<Self>, task: Extra) {
+        let extra = ExtraWorker::new(Arc::clone(&self), task);
+        self.start(Work::Extra(extra));
+    }
+
+    fn begun_in_place(&self, task: &CellRef) {
+        self.queue.begun_in_place(task);
     }
 }
 

@@ -8,18 +8,21 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::lease::Lease;
-use super::shared::Shared;
+use super::lease::Work;
 use crate::panic;
 
 /// How long a lease on a shared runtime keeps a thread that others may want.
 const SHARED_LINGER: Duration = Duration::from_millis(10);
 
+/// What is taken for the stack of a thread of a shared runtime: how large it is cannot be asked, and
+/// tokio's default is 2 MiB.
+const SHARED_STACK: usize = 256 << 10;
+
 pub(super) enum Spawner {
     Threads {
         name_prefix: String,
         started: AtomicUsize,
-        stack_size: Option<usize>,
+        stack_bytes: usize,
         keep_alive: Duration,
     },
     Runtime(Handle),
@@ -39,56 +42,61 @@ impl Spawner {
         matches!(self, Self::Runtime(_))
     }
 
-    /// Runs a lease of `pool` on a thread.
+    /// How much stack a thread has at least.
+    pub(super) fn stack_bytes(&self) -> usize {
+        match self {
+            Self::Threads { stack_bytes, .. } => *stack_bytes,
+            Self::Runtime(_) => SHARED_STACK,
+        }
+    }
+
+    /// Does `work` on a thread.
     ///
     /// # Errors
-    /// What the system says when it refuses a thread; then the place of the lease is still taken.
-    pub(super) fn spawn(&self, pool: &Arc<Shared>) -> io::Result<()> {
-        let pool = Arc::clone(pool);
-        match self {
+    /// What the system says when it refuses a thread, with the work.
+    pub(super) fn spawn(&self, work: Work) -> Result<(), (Work, io::Error)> {
+        // Whoever takes it first: the thread, or this function when there is none.
+        let place = Arc::new(Mutex::new(Some(work)));
+        let there = Arc::clone(&place);
+        let run = move || {
+            if let Some(work) = take(&there) {
+                work.run();
+            }
+        };
+        let error = match self {
             Self::Threads {
                 name_prefix,
                 started,
-                stack_size,
+                stack_bytes,
                 ..
             } => {
                 // Relaxed: only the uniqueness of the number matters.
                 let number = started.fetch_add(1, Ordering::Relaxed);
-                let mut builder =
-                    std::thread::Builder::new().name(format!("{name_prefix}-{number}"));
-                if let Some(bytes) = stack_size {
-                    builder = builder.stack_size(*bytes);
-                }
-                builder.spawn(move || Lease::new(pool).run()).map(drop)
-            }
-            Self::Runtime(handle) => {
-                // Gives its place back itself, if the runtime drops it.
-                let lease = Arc::new(Mutex::new(Some(Lease::new(pool))));
-                let blocking = Arc::clone(&lease);
-                let run = move || {
-                    if let Some(lease) = take(&blocking) {
-                        lease.run();
-                    }
-                };
-                // When the system refuses the first thread, tokio panics and keeps what it was
-                // given, until another thread may come to it.
-                let Err(panic) = panic::guard(|| drop(handle.spawn_blocking(run))) else {
-                    return Ok(());
-                };
-                match take(&lease) {
-                    Some(lease) => {
-                        lease.forget();
-                        Err(io::Error::other(panic.message))
-                    }
-                    None => Ok(()),
+                let spawned = std::thread::Builder::new()
+                    .name(format!("{name_prefix}-{number}"))
+                    .stack_size(*stack_bytes)
+                    .spawn(run);
+                match spawned {
+                    Ok(_detached) => return Ok(()),
+                    Err(error) => error,
                 }
             }
+            // When the system refuses the first thread, tokio panics and keeps what it was given,
+            // until another thread may come to it. When the runtime shuts down, it drops that.
+            Self::Runtime(handle) => match panic::guard(|| drop(handle.spawn_blocking(run))) {
+                Ok(()) => return Ok(()),
+                Err(panic) => io::Error::other(panic.message),
+            },
+        };
+        match take(&place) {
+            Some(work) => Err((work, error)),
+            None => Ok(()),
         }
     }
 }
 
-fn take(lease: &Mutex<Option<Lease>>) -> Option<Lease> {
-    lease.lock().unwrap_or_else(PoisonError::into_inner).take()
+fn take(place: &Mutex<Option<Work>>) -> Option<Work> {
+    place.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 impl fmt::Debug for Spawner {

@@ -529,6 +529,8 @@ impl Shared {
             occupied: usize::try_from(running).unwrap_or(usize::MAX),
             workers,
             idle,
+            blocked: 0,
+            extra_workers: 0,
             max_workers: self.options.max_workers,
             waiting_times: Times(self.waiting_times.load()),
             running_times: Times(self.running_times.load()),

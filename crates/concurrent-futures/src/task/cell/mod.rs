@@ -48,4 +48,4 @@ pub(in crate::task) use result::ResultRef;
 
 pub(crate) use claim::Remote;
 pub(crate) use reference::CellRef;
-pub(crate) use runnable::{Recorder, Runnable};
+pub(crate) use runnable::{Recorder, Runnable, Started};

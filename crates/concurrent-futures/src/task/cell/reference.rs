@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::layout::Header;
 use crate::error::{Clock, Rejection, TaskError};
-use crate::id::TaskId;
+use crate::id::{OwnerId, TaskId};
 use crate::panic;
 use crate::sync::Ordering;
 use crate::task::extras::{Extras, run_callback};
@@ -19,7 +19,7 @@ use crate::task::state::{self, Published, Snapshot, State};
 use crate::time::{Alarm, Deadline, schedule};
 
 /// A counted reference to a cell, without a right to job or result.
-pub(crate) struct CellRef(pub(super) NonNull<Header>);
+pub struct CellRef(pub(super) NonNull<Header>);
 
 // SAFETY: what a `CellRef` reaches is atomic, constant, `Send` (job and result, which are dropped or
 // run by whoever wins the right to) or guarded by the contract above.
@@ -43,6 +43,10 @@ impl CellRef {
 
     pub(crate) fn id(&self) -> TaskId {
         self.header().id
+    }
+
+    pub(crate) fn owner(&self) -> OwnerId {
+        self.header().owner
     }
 
     pub(crate) fn queued_at(&self) -> u64 {
@@ -203,6 +207,19 @@ impl CellRef {
             panic::contain(|| {
                 tracing::error!(panic.message, panic.location, "a waker panicked");
             });
+        }
+    }
+
+    pub(in crate::task) fn is_listed(&self) -> bool {
+        self.snapshot().has(state::LISTED)
+    }
+
+    /// Said by the future, of which there is one.
+    pub(in crate::task) fn set_listed(&self, is_listed: bool) {
+        if is_listed {
+            self.state().set(state::LISTED);
+        } else {
+            self.state().unset(state::LISTED);
         }
     }
 

@@ -67,6 +67,13 @@ impl Runnable {
     }
 }
 
+impl CellRef {
+    /// Begins a task that runs in this process and lies in a queue, where its [`Runnable`] stays.
+    pub(crate) fn begin(&self) -> Option<Started> {
+        (self.is_queued() && self.state().start()).then(|| Started(self.clone()))
+    }
+}
+
 impl Drop for Runnable {
     fn drop(&mut self) {
         if self.0.is_queued() {

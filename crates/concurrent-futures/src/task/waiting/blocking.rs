@@ -5,20 +5,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
+use super::member;
+use super::wait::{Needs, Wait};
 use crate::context;
 use crate::error::TaskError;
 use crate::sync::{AtomicBool, Ordering};
 use crate::time::Deadline;
 
 /// Wakes one thread. The flag tells a wake-up meant for this wait from any other use of parking.
-pub(super) struct Unpark {
+pub(in crate::task) struct Unpark {
     thread: Thread,
     woken: AtomicBool,
 }
 
 impl Unpark {
     /// For the calling thread.
-    pub(super) fn new() -> Self {
+    pub(in crate::task) fn new() -> Self {
         Self {
             thread: thread::current(),
             woken: AtomicBool::new(false),
@@ -31,12 +33,12 @@ impl Unpark {
     /// done before that; pairs with the release in `wake_by_ref`. A store could overwrite one
     /// without seeing it, and the poll may find its waker in place and change nothing that would
     /// bring the two into an order: then the thread would park for ever.
-    pub(super) fn reset(&self) {
+    pub(in crate::task) fn reset(&self) {
         self.woken.swap(false, Ordering::Acquire);
     }
 
     /// Acquire: pairs with the release in `wake_by_ref`.
-    pub(super) fn is_woken(&self) -> bool {
+    pub(in crate::task) fn is_woken(&self) -> bool {
         self.woken.load(Ordering::Acquire)
     }
 }
@@ -58,15 +60,29 @@ thread_local! {
     /// A waker of this thread that no wait uses at the moment. A wait inside a wait makes another,
     /// so that neither takes the other's wake-up.
     static SPARE: Cell<Option<Arc<Unpark>>> = const { Cell::new(None) };
+
+    /// The waker with which the innermost blocking wait of this thread polls.
+    static POLLING: Cell<*const ()> = const { Cell::new(std::ptr::null()) };
+}
+
+/// Whether it is a blocking wait of the calling thread that polls with this waker.
+pub(super) fn is_waker_of_this_thread(waker: &Waker) -> bool {
+    POLLING
+        .try_with(|polling| polling.get() == waker.data())
+        .unwrap_or(false)
 }
 
 /// Polls until there is a result, and blocks the thread in between. `Ok(None)` at the deadline.
 ///
+/// `waits_for` says what a pending poll waits for.
+///
 /// # Errors
-/// Where the wait would have to block in async code.
-pub(crate) fn block_until<R>(
+/// Where the wait would have to block in async code, and where it would never end.
+pub(crate) fn block_until<S, R>(
     deadline: Deadline,
-    mut poll: impl FnMut(&mut Context<'_>) -> Poll<R>,
+    state: &mut S,
+    mut poll: impl FnMut(&mut S, &mut Context<'_>) -> Poll<R>,
+    waits_for: impl Fn(&S) -> Wait,
 ) -> Result<Option<R>, TaskError> {
     let unpark = SPARE
         .try_with(Cell::take)
@@ -75,27 +91,57 @@ pub(crate) fn block_until<R>(
         .unwrap_or_else(|| Arc::new(Unpark::new()));
     let waker = Waker::from(Arc::clone(&unpark));
     let mut context = Context::from_waker(&waker);
-    let mut allowed = false;
+    let mut poll = |state: &mut S| {
+        let outer = POLLING.try_with(|polling| polling.replace(waker.data()));
+        let result = poll(state, &mut context);
+        let _ = POLLING.try_with(|polling| polling.set(outer.unwrap_or(std::ptr::null())));
+        result
+    };
+    let is_patient = deadline == Deadline::NEVER;
+    let mut is_first = true;
     let result = loop {
         unpark.reset();
-        if let Poll::Ready(result) = poll(&mut context) {
+        if let Poll::Ready(result) = poll(state) {
             break Ok(Some(result));
         }
         if deadline.has_passed() {
             break Ok(None);
         }
-        if !allowed && context::is_async() {
+        if is_first && context::is_async() {
             break Err(TaskError::would_block());
         }
-        allowed = true;
-        while !unpark.is_woken() {
-            match deadline.left() {
-                None => thread::park(),
-                Some(left) if left.is_zero() => break,
-                Some(left) => thread::park_timeout(left),
-            }
+        let Some(member) = member::current() else {
+            is_first = false;
+            park(&unpark, deadline);
+            continue;
+        };
+        let wait = waits_for(state);
+        if std::mem::take(&mut is_first)
+            && is_patient
+            && wait.needs == Needs::All
+            && member.run_in_place(&wait.tasks)
+        {
+            continue;
+        }
+        let blocking = member.block(wait, is_patient, &unpark);
+        park(&unpark, deadline);
+        if let Some(verdict) = blocking.end() {
+            // Also if the task is over by now, having got its own error first: so it is the same for
+            // each task in the circle.
+            break Err(verdict);
         }
     };
     let _ = SPARE.try_with(|spare| spare.set(Some(unpark)));
     result
+}
+
+/// Blocks the thread until it is woken, or the deadline has come.
+fn park(unpark: &Unpark, deadline: Deadline) {
+    while !unpark.is_woken() {
+        match deadline.left() {
+            None => thread::park(),
+            Some(left) if left.is_zero() => return,
+            Some(left) => thread::park_timeout(left),
+        }
+    }
 }

@@ -1,0 +1,285 @@
+//! Which members wait, and for what: the graph in which hangs and circles are found.
+//!
+//! Only threads of workers that wait are in it, so that tasks that never wait cost nothing. Pools are
+//! asked under the graph's lock, and never come back to it under theirs. What is taken out of the graph
+//! is dropped after the lock, since the last reference to a task may run foreign code.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::task::Wake;
+
+use super::blocking::Unpark;
+use super::outlook::{Finding, Outlook};
+use super::wait::Wait;
+use crate::error::TaskError;
+use crate::id::{OwnerId, TaskId};
+use crate::sync::{Mutex, MutexGuard, lock};
+use crate::task::cell::CellRef;
+
+/// A thread of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct MemberKey(pub(super) u64);
+
+/// A future that was polled by a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ListingKey {
+    /// That of a task: noted in its cell.
+    Task(TaskId),
+    /// One that knows its number.
+    Future(u64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Worker,
+    /// It was added to run a task that others wait for.
+    Extra,
+}
+
+/// How many workers a pool has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Strength {
+    /// Workers, but for the extra ones.
+    pub(crate) workers: usize,
+    /// Those that look for work, or are about to.
+    pub(crate) free: usize,
+    pub(crate) extra: usize,
+}
+
+/// A pool whose members may wait.
+pub(crate) trait Pool: Send + Sync {
+    fn id(&self) -> OwnerId;
+
+    /// Asked under the graph's lock.
+    fn strength(&self) -> Strength;
+
+    /// Counts one more extra worker, under the graph's lock.
+    fn count_extra(&self);
+
+    /// Starts the extra worker that was counted. It runs `task` if nobody else has begun it.
+    fn start_extra(self: Arc<Self>, task: Extra);
+
+    /// A task was begun while it lay in the queue.
+    fn begun_in_place(&self, task: &CellRef);
+}
+
+/// The task of an extra worker.
+pub(crate) struct Extra(pub(crate) CellRef);
+
+/// What the graph has to know of a member before it hears of a wait.
+pub(super) struct Introduction<'a> {
+    pub(super) key: MemberKey,
+    pub(super) pool: &'a Arc<dyn Pool>,
+    pub(super) role: Role,
+    /// It runs the initializer of its pool.
+    pub(super) is_preparing: bool,
+    /// The tasks on its thread: each waits for the next one, which is run in place.
+    pub(super) tasks: Vec<TaskId>,
+}
+
+/// A blocking wait.
+pub(super) struct Blocked {
+    pub(super) wait: Wait,
+    /// It has no time limit.
+    pub(super) is_patient: bool,
+    pub(super) unpark: Arc<Unpark>,
+    /// The error that ends it.
+    pub(super) verdict: Option<TaskError>,
+}
+
+/// A member that waits.
+pub(super) struct Waiting {
+    pub(super) pool: Arc<dyn Pool>,
+    pub(super) role: Role,
+    pub(super) is_preparing: bool,
+    /// If there is one, it alone counts: the thread is in it.
+    pub(super) blocked: Option<Blocked>,
+    /// The futures that were polled and are pending.
+    pub(super) listed: BTreeMap<ListingKey, Wait>,
+    pub(super) tasks: Vec<TaskId>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) members: BTreeMap<MemberKey, Waiting>,
+    /// On which of their threads a task is.
+    pub(super) running: BTreeMap<TaskId, MemberKey>,
+    listings: BTreeMap<ListingKey, MemberKey>,
+}
+
+pub(crate) struct Graph(Mutex<State>);
+
+#[cfg(not(concurrent_futures_loom))]
+pub(super) fn graph() -> &'static Graph {
+    static GRAPH: std::sync::LazyLock<Graph> = std::sync::LazyLock::new(Graph::new);
+    &GRAPH
+}
+
+#[cfg(concurrent_futures_loom)]
+pub(super) fn graph() -> &'static Graph {
+    loom::lazy_static! {
+        static ref GRAPH: Graph = Graph::new();
+    }
+    &GRAPH
+}
+
+/// How many members of a pool wait.
+pub(crate) fn blocked_members(pool: OwnerId) -> usize {
+    lock(&graph().0)
+        .members
+        .values()
+        .filter(|member| member.pool.id() == pool)
+        .count()
+}
+
+/// Somebody who could have gone on is gone: finds out whether others hang now.
+pub(crate) fn look_again() {
+    graph().look_again();
+}
+
+impl Graph {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(State::default()))
+    }
+
+    /// A member is about to block.
+    pub(super) fn block(&self, member: Introduction<'_>, blocked: Blocked) {
+        let key = member.key;
+        let mut state = lock(&self.0);
+        state.introduce(member).blocked = Some(blocked);
+        Self::look_from(state, key);
+    }
+
+    /// A member blocks no more. The error, if it never could have gone on by itself.
+    pub(super) fn unblock(&self, key: MemberKey) -> Option<TaskError> {
+        let mut state = lock(&self.0);
+        let blocked = state.members.get_mut(&key)?.blocked.take();
+        let gone = state.forget_if_idle(key);
+        drop(state);
+        drop(gone);
+        blocked.and_then(|blocked| blocked.verdict)
+    }
+
+    /// A member has polled a future, which is pending.
+    pub(super) fn list(&self, member: Introduction<'_>, listing: ListingKey, wait: Wait) {
+        let key = member.key;
+        let mut state = lock(&self.0);
+        state.introduce(member).listed.insert(listing, wait);
+        state.listings.insert(listing, key);
+        Self::look_from(state, key);
+    }
+
+    /// A future is not waited for any more by the member that has polled it.
+    pub(in crate::task) fn unlist(&self, key: ListingKey) {
+        let mut state = lock(&self.0);
+        let Some(member) = state.listings.remove(&key) else {
+            return;
+        };
+        let wait = state
+            .members
+            .get_mut(&member)
+            .and_then(|waiting| waiting.listed.remove(&key));
+        let gone = state.forget_if_idle(member);
+        drop(state);
+        drop((wait, gone));
+    }
+
+    /// A member works for its pool no more.
+    pub(super) fn leave(&self, key: MemberKey) {
+        let mut state = lock(&self.0);
+        let gone = state.remove(key);
+        drop(state);
+        drop(gone);
+    }
+
+    fn look_again(&self) {
+        let state = lock(&self.0);
+        let finding = Outlook::new(&state).of_all();
+        Self::help(state, finding);
+    }
+
+    /// Finds out whether a member hangs, and does what lets it go on.
+    fn look_from(state: MutexGuard<'_, State>, key: MemberKey) {
+        let finding = Outlook::new(&state).of(key);
+        Self::help(state, finding);
+    }
+
+    fn help(mut state: MutexGuard<'_, State>, finding: Finding) {
+        match finding {
+            Finding::GoesOn => {}
+            Finding::Circle { members, text } => {
+                let mut wakes = Vec::new();
+                for member in members {
+                    if let Some(blocked) = state
+                        .members
+                        .get_mut(&member)
+                        .and_then(|waiting| waiting.blocked.as_mut())
+                    {
+                        blocked.verdict = Some(TaskError::deadlock(text.clone()));
+                        wakes.push(Arc::clone(&blocked.unpark));
+                    }
+                }
+                drop(state);
+                for unpark in wakes {
+                    unpark.wake();
+                }
+            }
+            Finding::Hangs { pool, task } => {
+                pool.count_extra();
+                drop(state);
+                pool.start_extra(Extra(task));
+            }
+            Finding::Refused { task } => {
+                drop(state);
+                task.finish_queued(|| {
+                    TaskError::deadlock("the initializer of a pool waits for a task of the pool")
+                });
+            }
+        }
+    }
+}
+
+impl State {
+    fn introduce(&mut self, member: Introduction<'_>) -> &mut Waiting {
+        let waiting = self.members.entry(member.key).or_insert_with(|| Waiting {
+            pool: Arc::clone(member.pool),
+            role: member.role,
+            is_preparing: false,
+            blocked: None,
+            listed: BTreeMap::new(),
+            tasks: Vec::new(),
+        });
+        for task in &waiting.tasks {
+            self.running.remove(task);
+        }
+        for task in &member.tasks {
+            self.running.insert(*task, member.key);
+        }
+        waiting.is_preparing = member.is_preparing;
+        waiting.tasks = member.tasks;
+        waiting
+    }
+
+    /// What is to be dropped, after the lock.
+    #[must_use]
+    fn forget_if_idle(&mut self, key: MemberKey) -> Option<Waiting> {
+        let waiting = self.members.get(&key)?;
+        if waiting.blocked.is_none() && waiting.listed.is_empty() {
+            self.remove(key)
+        } else {
+            None
+        }
+    }
+
+    #[must_use]
+    fn remove(&mut self, key: MemberKey) -> Option<Waiting> {
+        let waiting = self.members.remove(&key)?;
+        for task in &waiting.tasks {
+            self.running.remove(task);
+        }
+        for listing in waiting.listed.keys() {
+            self.listings.remove(listing);
+        }
+        Some(waiting)
+    }
+}

@@ -1,0 +1,187 @@
+//! The calling thread, if it is a worker's: which pool it works for, and what it runs.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::blocking::Unpark;
+use super::graph::{Blocked, Introduction, ListingKey, MemberKey, Pool, Role, graph};
+use super::wait::Wait;
+use crate::error::TaskError;
+use crate::id::{OwnerId, TaskId};
+use crate::task::cell::{self, CellRef, Started};
+
+/// Runs tasks on a worker's thread, and counts them.
+pub(crate) trait Runner {
+    /// Runs a task of the worker's pool that was begun while it lay in the queue.
+    fn run(&self, task: Started);
+}
+
+/// A thread that works for a pool.
+pub(crate) struct Member {
+    key: MemberKey,
+    pool: Arc<dyn Pool>,
+    role: Role,
+    runner: Box<dyn Runner>,
+    stack: Stack,
+    is_preparing: Cell<bool>,
+    /// The tasks that wait here for those that run in their place, the outermost first.
+    nest: RefCell<Vec<TaskId>>,
+}
+
+/// Where the stack of a thread begins, and how much of it there is.
+struct Stack {
+    base: usize,
+    bytes: usize,
+}
+
+impl Stack {
+    fn begin(bytes: usize) -> Self {
+        Self {
+            base: stack_pointer(),
+            bytes,
+        }
+    }
+
+    /// A body that is begun here finds as much stack as has been used so far.
+    fn is_half_free(&self) -> bool {
+        self.base.abs_diff(stack_pointer()) < self.bytes / 2
+    }
+}
+
+#[inline(never)]
+fn stack_pointer() -> usize {
+    let here = 0_u8;
+    std::ptr::from_ref(std::hint::black_box(&here)).addr()
+}
+
+thread_local! {
+    static MEMBER: RefCell<Option<Rc<Member>>> = const { RefCell::new(None) };
+}
+
+pub(super) fn current() -> Option<Rc<Member>> {
+    MEMBER
+        .try_with(|member| member.borrow().clone())
+        .ok()
+        .flatten()
+}
+
+/// The pool that the calling thread works for.
+pub(crate) fn current_pool() -> OwnerId {
+    current().map_or(OwnerId::NONE, |member| member.pool.id())
+}
+
+/// Calls `f`, which prepares the calling worker for its tasks.
+pub(crate) fn prepare<R>(f: impl FnOnce() -> R) -> R {
+    let member = current();
+    if let Some(member) = &member {
+        member.is_preparing.set(true);
+    }
+    let result = f();
+    if let Some(member) = &member {
+        member.is_preparing.set(false);
+    }
+    result
+}
+
+/// Ends the time in which a thread works for a pool.
+#[must_use]
+pub(crate) struct Leave(Option<Rc<Member>>);
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        let outer = self.0.take();
+        if let Ok(Some(member)) = MEMBER.try_with(|member| member.replace(outer)) {
+            graph().leave(member.key);
+        }
+    }
+}
+
+impl Member {
+    /// The calling thread, with a stack of so many bytes, works for `pool` until the answer is dropped.
+    pub(crate) fn enter(
+        pool: Arc<dyn Pool>,
+        is_extra: bool,
+        runner: Box<dyn Runner>,
+        stack_bytes: usize,
+    ) -> Leave {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let member = Rc::new(Self {
+            // Relaxed: only the uniqueness of the number matters.
+            key: MemberKey(NEXT.fetch_add(1, Ordering::Relaxed)),
+            pool,
+            role: if is_extra { Role::Extra } else { Role::Worker },
+            runner,
+            stack: Stack::begin(stack_bytes),
+            is_preparing: Cell::new(false),
+            nest: RefCell::default(),
+        });
+        Leave(MEMBER.with(|place| place.replace(Some(member))))
+    }
+
+    /// Runs those of the tasks that lie in the queue of this member's pool. True if there was one.
+    ///
+    /// The caller may block, and so may the bodies.
+    pub(super) fn run_in_place(&self, tasks: &[CellRef]) -> bool {
+        let mut has_run = false;
+        for task in tasks {
+            if task.owner() == self.pool.id()
+                && self.stack.is_half_free()
+                && let Some(started) = task.begin()
+            {
+                has_run = true;
+                self.pool.begun_in_place(task);
+                let outer = cell::current();
+                if let Some(outer) = &outer {
+                    self.nest.borrow_mut().push(outer.id());
+                }
+                self.runner.run(started);
+                if outer.is_some() {
+                    self.nest.borrow_mut().pop();
+                }
+            }
+        }
+        has_run
+    }
+
+    /// This thread is about to block for `wait`; `is_patient` if that has no time limit.
+    pub(super) fn block(&self, wait: Wait, is_patient: bool, unpark: &Arc<Unpark>) -> Blocking<'_> {
+        let blocked = Blocked {
+            wait,
+            is_patient,
+            unpark: Arc::clone(unpark),
+            verdict: None,
+        };
+        graph().block(self.introduce(), blocked);
+        Blocking(self)
+    }
+
+    /// A future that was polled on this thread waits.
+    pub(super) fn list(&self, key: ListingKey, wait: Wait) {
+        graph().list(self.introduce(), key, wait);
+    }
+
+    /// What the graph has to know of this member before it hears of a wait.
+    fn introduce(&self) -> Introduction<'_> {
+        let mut tasks = self.nest.borrow().clone();
+        tasks.extend(cell::current().map(|task| task.id()));
+        Introduction {
+            key: self.key,
+            pool: &self.pool,
+            role: self.role,
+            is_preparing: self.is_preparing.get(),
+            tasks,
+        }
+    }
+}
+
+/// The time in which a member blocks.
+pub(super) struct Blocking<'a>(&'a Member);
+
+impl Blocking<'_> {
+    /// Ends it. The error, if the wait could never have ended by itself.
+    pub(super) fn end(self) -> Option<TaskError> {
+        graph().unblock(self.0.key)
+    }
+}

@@ -1,0 +1,302 @@
+//! Whether a member that waits can go on, found by looking at the waits that it depends on.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::graph::{MemberKey, Pool, Role, State, Waiting};
+use super::wait::{Needs, Wait};
+use crate::id::{OwnerId, TaskId};
+use crate::task::cell::CellRef;
+
+/// What is to be done for a member that waits.
+pub(super) enum Finding {
+    /// Nothing.
+    GoesOn,
+    /// Each of these gets an error: their tasks wait for each other.
+    Circle {
+        members: Vec<MemberKey>,
+        text: String,
+    },
+    /// It can go on if the pool gets an extra worker that runs this task.
+    Hangs { pool: Arc<dyn Pool>, task: CellRef },
+    /// Extra workers would not help: what prepares them waits for one in turn.
+    Refused { task: CellRef },
+}
+
+/// Where a task is that is waited for.
+enum Whereabouts {
+    /// Where it can go on, as far as the graph knows.
+    Elsewhere,
+    /// On the thread of a member that waits.
+    On(MemberKey),
+    /// In the queue of a pool whose members all wait.
+    Queued(OwnerId),
+}
+
+/// The graph at one moment.
+pub(super) struct Outlook<'a> {
+    state: &'a State,
+    /// The members of those pools whose members all wait; `None` for the other pools.
+    pools: RefCell<BTreeMap<OwnerId, Option<Rc<[MemberKey]>>>>,
+}
+
+impl<'a> Outlook<'a> {
+    pub(super) fn new(state: &'a State) -> Self {
+        Self {
+            state,
+            pools: RefCell::default(),
+        }
+    }
+
+    /// What a member can do that has begun to wait.
+    pub(super) fn of(&self, member: MemberKey) -> Finding {
+        match self.circle(member) {
+            Some(circle) => circle,
+            None => self.of_those_that_depend_on([member]),
+        }
+    }
+
+    /// What all members can do that wait.
+    pub(super) fn of_all(&self) -> Finding {
+        self.of_those_that_depend_on(self.state.members.keys().copied())
+    }
+
+    fn of_those_that_depend_on(&self, members: impl IntoIterator<Item = MemberKey>) -> Finding {
+        let hanging = self.hanging(members);
+        let pools = self.hanging_pools(&hanging);
+        let mut found = Finding::GoesOn;
+        for key in &hanging {
+            let waiting = &self.state.members[key];
+            let is_extra_prepared = waiting.is_preparing && waiting.role == Role::Extra;
+            if matches!(found, Finding::Hangs { .. }) && !is_extra_prepared {
+                continue;
+            }
+            // Any queued task that one of them waits for will do; what waits for it goes on then.
+            for task in waits(waiting).flat_map(|wait| &wait.tasks) {
+                if let Whereabouts::Queued(pool) = self.whereabouts(task)
+                    && let Some(worker) = pools.get(&pool)
+                {
+                    let task = task.clone();
+                    if is_extra_prepared {
+                        return Finding::Refused { task };
+                    }
+                    let pool = Arc::clone(&self.state.members[worker].pool);
+                    found = Finding::Hangs { pool, task };
+                    break;
+                }
+            }
+        }
+        found
+    }
+
+    fn whereabouts(&self, task: &CellRef) -> Whereabouts {
+        let on_member = |member: &MemberKey| Whereabouts::On(*member);
+        if task.is_queued() {
+            match self.members_of(task.owner()) {
+                Some(_) => Whereabouts::Queued(task.owner()),
+                None => Whereabouts::Elsewhere,
+            }
+        } else if task.is_unfinished() {
+            let member = self.state.running.get(&task.id());
+            member
+                .filter(|member| self.state.members.contains_key(member))
+                .map_or(Whereabouts::Elsewhere, on_member)
+        } else {
+            Whereabouts::Elsewhere
+        }
+    }
+
+    /// The members of a pool, if all of them wait.
+    fn members_of(&self, pool: OwnerId) -> Option<Rc<[MemberKey]>> {
+        if let Some(known) = self.pools.borrow().get(&pool) {
+            return known.clone();
+        }
+        let members: Vec<MemberKey> = self
+            .state
+            .members
+            .iter()
+            .filter(|(_, waiting)| waiting.pool.id() == pool)
+            .map(|(key, _)| *key)
+            .collect();
+        let all = members.first().copied().and_then(|first| {
+            let strength = self.state.members[&first].pool.strength();
+            // A worker that runs its pool's initializer is still one that looks for work.
+            let preparing = members.iter().filter(|member| {
+                let waiting = &self.state.members[member];
+                waiting.is_preparing && waiting.role == Role::Worker
+            });
+            (strength.free == preparing.count()
+                && members.len() >= strength.workers + strength.extra)
+                .then(|| members.into())
+        });
+        self.pools.borrow_mut().insert(pool, all.clone());
+        all
+    }
+
+    /// Those of these members, and of the members on which they depend, that cannot go on.
+    fn hanging(&self, members: impl IntoIterator<Item = MemberKey>) -> BTreeSet<MemberKey> {
+        let mut hanging = BTreeSet::from_iter(members);
+        let mut to_visit = Vec::from_iter(hanging.iter().copied());
+        let mut pools = BTreeSet::new();
+        while let Some(member) = to_visit.pop() {
+            for task in waits(&self.state.members[&member]).flat_map(|wait| &wait.tasks) {
+                let mut visit = |member| {
+                    if hanging.insert(member) {
+                        to_visit.push(member);
+                    }
+                };
+                match self.whereabouts(task) {
+                    Whereabouts::Elsewhere => {}
+                    Whereabouts::On(member) => visit(member),
+                    // They were visited together.
+                    Whereabouts::Queued(pool) if !pools.insert(pool) => {}
+                    Whereabouts::Queued(pool) => {
+                        self.members_of(pool)
+                            .iter()
+                            .flat_map(|all| &**all)
+                            .copied()
+                            .for_each(visit);
+                    }
+                }
+            }
+        }
+        loop {
+            let pools = self.hanging_pools(&hanging);
+            let before = hanging.len();
+            let go_on: Vec<MemberKey> = hanging
+                .iter()
+                .copied()
+                .filter(|member| !self.hangs(&self.state.members[member], &hanging, &pools))
+                .collect();
+            for member in go_on {
+                hanging.remove(&member);
+            }
+            if hanging.len() == before {
+                return hanging;
+            }
+        }
+    }
+
+    /// The pools all of whose members are among these, each with one of its members.
+    fn hanging_pools(&self, hanging: &BTreeSet<MemberKey>) -> BTreeMap<OwnerId, MemberKey> {
+        let first_of_each: BTreeMap<OwnerId, MemberKey> = hanging
+            .iter()
+            .map(|member| (self.state.members[member].pool.id(), *member))
+            .collect();
+        let all_hang = |pool| {
+            self.members_of(pool)
+                .is_some_and(|members| members.iter().all(|member| hanging.contains(member)))
+        };
+        first_of_each
+            .into_iter()
+            .filter(|(pool, _)| all_hang(*pool))
+            .collect()
+    }
+
+    /// Whether a member hangs, if these members and pools do.
+    fn hangs(
+        &self,
+        waiting: &Waiting,
+        members: &BTreeSet<MemberKey>,
+        pools: &BTreeMap<OwnerId, MemberKey>,
+    ) -> bool {
+        let has_verdict = waiting
+            .blocked
+            .as_ref()
+            .is_some_and(|blocked| blocked.verdict.is_some());
+        let task_hangs = |task: &CellRef| match self.whereabouts(task) {
+            Whereabouts::Elsewhere => false,
+            Whereabouts::On(member) => members.contains(&member),
+            Whereabouts::Queued(pool) => pools.contains_key(&pool),
+        };
+        !has_verdict
+            && waits(waiting).all(|wait| match wait.needs {
+                Needs::All | Needs::Most => wait.tasks.iter().any(task_hangs),
+                Needs::Any => !wait.tasks.is_empty() && wait.tasks.iter().all(task_hangs),
+            })
+    }
+
+    /// The circle of running tasks through this member, if all in it wait for ever for all of their
+    /// tasks.
+    fn circle(&self, first: MemberKey) -> Option<Finding> {
+        // A way through the graph, and how many of the tasks at each step were tried.
+        let mut way: Vec<(MemberKey, &CellRef)> = Vec::new();
+        let mut tried = vec![(first, 0)];
+        let mut visited = BTreeSet::from([first]);
+        while let Some((member, next)) = tried.last_mut() {
+            let Some(task) = self.firmly(*member).and_then(|wait| wait.tasks.get(*next)) else {
+                tried.pop();
+                way.pop();
+                continue;
+            };
+            *next += 1;
+            let Whereabouts::On(other) = self.whereabouts(task) else {
+                continue;
+            };
+            if other == first {
+                way.push((*member, task));
+                return Some(Finding::Circle {
+                    text: self.in_words(&way),
+                    members: way.into_iter().map(|(member, _)| member).collect(),
+                });
+            }
+            if visited.insert(other) {
+                way.push((*member, task));
+                tried.push((other, 0));
+            }
+        }
+        None
+    }
+
+    /// The tasks of a circle, in their order.
+    fn in_words(&self, way: &[(MemberKey, &CellRef)]) -> String {
+        let names: BTreeMap<TaskId, &str> = way
+            .iter()
+            .filter_map(|(_, task)| Some((task.id(), task.info().name()?)))
+            .collect();
+        let mut tasks = Vec::new();
+        let (_, mut entry) = way[way.len() - 1];
+        for (member, next) in way {
+            // From the task that the one before waits for to the one that runs in its place.
+            let on_thread = &self.state.members[member].tasks;
+            let first = on_thread.iter().position(|task| *task == entry.id());
+            tasks.extend_from_slice(&on_thread[first.unwrap_or(0)..]);
+            entry = next;
+        }
+        tasks.push(entry.id());
+        let mut text = String::new();
+        for (position, task) in tasks.iter().enumerate() {
+            text.push_str(match position {
+                0 => "task ",
+                1 => " waits for task ",
+                _ => ", which waits for task ",
+            });
+            let written = match names.get(task) {
+                Some(name) => write!(text, "{task} `{name}`"),
+                None => write!(text, "{task}"),
+            };
+            debug_assert!(written.is_ok(), "a string takes everything");
+        }
+        text
+    }
+
+    /// The wait of a member that only an error or all of its tasks can end.
+    fn firmly(&self, member: MemberKey) -> Option<&'a Wait> {
+        let blocked = self.state.members[&member].blocked.as_ref()?;
+        (blocked.is_patient && blocked.verdict.is_none() && blocked.wait.needs == Needs::All)
+            .then_some(&blocked.wait)
+    }
+}
+
+/// What a member waits for: any of these ends its wait.
+fn waits(waiting: &Waiting) -> impl Iterator<Item = &Wait> {
+    let listed = match &waiting.blocked {
+        Some(_) => None,
+        None => Some(waiting.listed.values()),
+    };
+    let blocked = waiting.blocked.iter().map(|blocked| &blocked.wait);
+    blocked.chain(listed.into_iter().flatten())
+}
