@@ -60,11 +60,13 @@ fn fibonacci(pool: &ThreadPoolExecutor, n: u64) -> u64 {
 fn circle(length: usize, take: fn(TaskFuture<String>) -> Result<String, TaskError>) -> Vec<String> {
     let pool = ThreadPoolExecutor::new(length);
     let (say, said) = mpsc::channel();
+    let all_run = Arc::new(Barrier::new(length));
     let (senders, futures): (Vec<_>, Vec<_>) = (0..length)
         .map(|_| {
             let (send, receive) = mpsc::channel::<TaskFuture<String>>();
-            let say = say.clone();
+            let (say, all_run) = (say.clone(), Arc::clone(&all_run));
             let future = pool.spawn(move || {
+                all_run.wait();
                 let text = match take(receive.recv().unwrap()) {
                     Ok(text) => text,
                     Err(error) => error.to_string(),
