@@ -72,7 +72,6 @@ impl TaskOptions {
         self
     }
 
-    #[expect(dead_code, reason = "pools do not look at it yet")]
     pub(crate) fn urgency(&self) -> i32 {
         self.priority
     }

@@ -10,6 +10,12 @@
 //! into the front only while both are held, so that who holds the state, and has seen both halves
 //! empty under both locks, knows that they stay so.
 //!
+//! # Priorities
+//!
+//! While a task waits whose priority is not 0, all tasks lie in one queue instead, which knows their
+//! ranks and is part of the state; both halves are empty then. So who uses no priorities pays nothing
+//! for them.
+//!
 //! # Why no task is left behind
 //!
 //! A lease *searches* from the moment at which it is called, or asked for, until it takes a task or
@@ -38,6 +44,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::error::{Rejection, TaskError};
+use crate::executor::Ranked;
 use crate::sync::{Condvar, Mutex, MutexGuard, lock};
 use crate::task::{CellRef, Outcome, Promise, Runnable, Strength};
 
@@ -66,6 +73,8 @@ pub(super) struct Queue {
 struct State {
     /// The tasks that were pushed last.
     back: VecDeque<Runnable>,
+    /// All tasks, while there are priorities among them; else nothing.
+    ranked: Ranked<Runnable>,
     /// How many tasks have begun or become final in the queue since the last sweep.
     stale: usize,
     counts: Counts,
@@ -166,6 +175,7 @@ impl Queue {
             front: Mutex::new(VecDeque::new()),
             state: Mutex::new(State {
                 back: VecDeque::new(),
+                ranked: Ranked::default(),
                 stale: 0,
                 counts: Counts::default(),
                 leases: 0,
@@ -210,8 +220,30 @@ impl Queue {
     }
 
     #[inline]
-    pub(super) fn push(&self, task: Runnable) -> Pushed {
-        let mut state = lock(&self.state);
+    pub(super) fn push(&self, task: Runnable, priority: i32) -> Pushed {
+        if priority == 0 {
+            self.push_into(lock(&self.state), task, priority)
+        } else {
+            self.push_ranked(task, priority)
+        }
+    }
+
+    /// The first of several priorities moves all tasks into the queue that knows ranks.
+    #[cold]
+    fn push_ranked(&self, task: Runnable, priority: i32) -> Pushed {
+        let (mut front, mut state) = self.lock_all();
+        if state.ranked.is_empty() {
+            for plain in drain(&mut front, &mut state) {
+                state.ranked.push(0, plain);
+            }
+        }
+        // Nobody else can put a task into the front half.
+        drop(front);
+        self.push_into(state, task, priority)
+    }
+
+    #[inline]
+    fn push_into(&self, mut state: MutexGuard<'_, State>, task: Runnable, priority: i32) -> Pushed {
         if !matches!(state.status, Status::Open) {
             state.counts.rejected += 1;
             let why = match &state.status {
@@ -220,7 +252,11 @@ impl Queue {
             };
             return Pushed::Refused(task, why);
         }
-        state.back.push_back(task);
+        if priority == 0 && state.ranked.is_empty() {
+            state.back.push_back(task);
+        } else {
+            state.ranked.push(priority, task);
+        }
         state.counts.submitted += 1;
         // Relaxed: a lease that sees it takes the lock before it looks for the task.
         self.pushes.store(state.counts.submitted, Relaxed);
@@ -280,8 +316,9 @@ impl Queue {
             if front.is_empty() {
                 std::mem::swap(&mut *front, &mut state.back);
             }
-            if let Some(task) = front.pop_front() {
-                let are_more = !front.is_empty() || !state.back.is_empty();
+            let task = front.pop_front().or_else(|| Some(state.ranked.pop()?.task));
+            if let Some(task) = task {
+                let are_more = !front.is_empty() || state.len() > 0;
                 drop(front);
                 let was_searching = worker.is_searching;
                 worker.end_search(&mut state);
@@ -333,7 +370,7 @@ impl Queue {
     /// goes to the successor, or is given back.
     pub(super) fn hand_over(&self, worker: &mut Worker) -> Result<(), Closed> {
         let (front, mut state) = self.lock_all();
-        if front.is_empty() && state.back.is_empty() {
+        if front.is_empty() && state.len() == 0 {
             Err(end_lease(&mut state, worker))
         } else {
             worker.begin_search(&mut state);
@@ -390,12 +427,17 @@ impl Queue {
     #[cold]
     fn sweep(&self) {
         let (mut front, mut state) = self.lock_all();
-        if state.stale > (front.len() + state.back.len()) / 2 {
+        if state.stale > (front.len() + state.len()) / 2 {
             state.stale = 0;
-            let (queued, stale): (Vec<_>, Vec<_>) = drain(&mut front, &mut state)
-                .into_iter()
-                .partition(|task| task.cell().is_queued());
-            front.extend(queued);
+            let is_queued = |task: &Runnable| task.cell().is_queued();
+            let mut stale = state.ranked.take_unless(is_queued);
+            if state.ranked.is_empty() {
+                let (queued, plain): (Vec<_>, Vec<_>) = drain(&mut front, &mut state)
+                    .into_iter()
+                    .partition(is_queued);
+                front.extend(queued);
+                stale.extend(plain);
+            }
             drop((front, state));
             // May free the tasks, which is foreign code.
             drop(stale);
@@ -451,8 +493,13 @@ impl Queue {
 }
 
 impl State {
+    /// How many tasks there are beside the front half.
+    fn len(&self) -> usize {
+        self.back.len() + self.ranked.len()
+    }
+
     fn is_sweep_due(&self) -> bool {
-        self.stale > STALE_LIMIT && self.stale > self.back.len() / 2
+        self.stale > STALE_LIMIT && self.stale > self.len() / 2
     }
 }
 
@@ -495,7 +542,8 @@ fn wait_to_be_called<'a>(
 
 /// All tasks, in their order.
 fn drain(front: &mut VecDeque<Runnable>, state: &mut State) -> Vec<Runnable> {
-    front.drain(..).chain(state.back.drain(..)).collect()
+    let plain = front.drain(..).chain(state.back.drain(..));
+    plain.chain(state.ranked.take_all()).collect()
 }
 
 fn end_lease(state: &mut State, worker: &mut Worker) -> Closed {
@@ -507,7 +555,7 @@ fn end_lease(state: &mut State, worker: &mut Worker) -> Closed {
 /// Who can be told that the pool has come to its end, if it has. Without a lease the front is empty:
 /// the last one ends only when it is, or has it drained.
 fn closers(state: &mut State) -> Closed {
-    let has_ended = state.leases == 0 && state.extra == 0 && state.back.is_empty();
+    let has_ended = state.leases == 0 && state.extra == 0 && state.len() == 0;
     if has_ended && !matches!(state.status, Status::Open) {
         Closed(std::mem::take(&mut state.closers))
     } else {

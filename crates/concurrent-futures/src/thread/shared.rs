@@ -89,7 +89,7 @@ impl Shared {
         self.home.note(&mut extras);
         let is_rare = extras.is_some();
         let (task, future) = TaskFuture::local(body, self.id, self.queued_at(), extras);
-        match self.queue.push(task) {
+        match self.queue.push(task, options.urgency()) {
             Pushed::Queued => {}
             Pushed::NeedsLease => self.start_lease(),
             Pushed::Refused(task, why) => {

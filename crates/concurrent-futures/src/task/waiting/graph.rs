@@ -184,6 +184,12 @@ impl Graph {
         drop((wait, gone));
     }
 
+    /// How many members wait.
+    #[cfg(all(test, concurrent_futures_loom))]
+    pub(super) fn waiting(&self) -> usize {
+        lock(&self.0).members.len()
+    }
+
     /// A member works for its pool no more.
     pub(super) fn leave(&self, key: MemberKey) {
         let mut state = lock(&self.0);
@@ -192,7 +198,7 @@ impl Graph {
         drop(gone);
     }
 
-    fn look_again(&self) {
+    pub(super) fn look_again(&self) {
         let state = lock(&self.0);
         let finding = Outlook::new(&state).of_all();
         Self::help(state, finding);

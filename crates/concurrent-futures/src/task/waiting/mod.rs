@@ -57,6 +57,8 @@
 mod blocking;
 mod graph;
 mod member;
+#[cfg(all(test, concurrent_futures_loom))]
+mod models;
 mod outlook;
 mod wait;
 
