@@ -16,6 +16,7 @@ mod state;
 mod waitable;
 mod waiter;
 
+pub use cell::Scope;
 pub use current::{CurrentTask, current};
 pub(crate) use current::{RemoteCurrent, StopSource};
 pub use future::{AbortOutcome, TaskFuture, TaskHandle};
@@ -25,7 +26,7 @@ pub use shared::SharedTaskFuture;
 pub use waitable::Waitable;
 
 pub(crate) use blocking::block_until;
-pub(crate) use cell::{CellRef, Recorder, Remote, Runnable};
+pub(crate) use cell::{CellRef, Kept, Lent, Place, Recorder, Remote, Runnable};
 pub(crate) use extras::{Environment, Extras};
 pub(crate) use owner::{Owner, Registration, register};
 pub(crate) use payload::Payload;
