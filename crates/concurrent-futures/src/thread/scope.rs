@@ -8,7 +8,7 @@
 //!
 //! A task that borrows what dies inside of the scope:
 //!
-//! ```compile_fail,E0597
+//! ```compile_fail,E0373
 //! # let pool = concurrent_futures::ThreadPoolExecutor::new(1);
 //! pool.scope(|scope| {
 //!     let text = String::from("dies first");
@@ -18,7 +18,7 @@
 //!
 //! A callback that does:
 //!
-//! ```compile_fail,E0597
+//! ```compile_fail,E0373
 //! # let pool = concurrent_futures::ThreadPoolExecutor::new(1);
 //! pool.scope(|scope| {
 //!     let text = String::from("dies first");
