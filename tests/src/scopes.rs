@@ -3,13 +3,14 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use concurrent_futures::{
     AbortOutcome, Clock, Executor, Outcome, Rejection, Scope, ScopedFuture, Shutdown, TaskError,
     TaskOptions, ThreadPoolExecutor, task,
 };
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
 use crate::harness::{Gate, busy_pool, eventually, tests};
 
@@ -305,6 +306,26 @@ tests! {
         gate.open();
     }
 
+    fn the_drop_of_a_closure_is_waited_for_wherever_it_happens() {
+        let (pool, busy) = busy_pool();
+        let ground = Ground::default();
+        let gate = Gate::default();
+        let opener = open_later(&gate);
+        let impatient = TaskOptions::new().queue_timeout(Duration::from_millis(1));
+        pool.scope(|scope| {
+            let guest = ground.guest();
+            let captured = OnDrop(move || {
+                gate.pass();
+                let _is_here = &guest;
+            });
+            scope.with(impatient).spawn(move || drop(captured)).detach();
+        })
+        .unwrap();
+        ground.leave(1);
+        opener.join().unwrap();
+        busy.open();
+    }
+
     fn a_task_that_is_refused_is_dropped_at_once() {
         let pool = ThreadPoolExecutor::new(1);
         pool.blocking_shutdown(Shutdown::new()).unwrap();
@@ -344,6 +365,36 @@ tests! {
             .unwrap();
         assert_eq!(other, 7);
         ground.leave(2);
+    }
+
+    fn an_error_that_nobody_takes_is_logged_for_who_looks_for_it() {
+        struct Logged(Arc<AtomicUsize>);
+        impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Logged {
+            fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+                if *event.metadata().level() == tracing::Level::DEBUG {
+                    self.0.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+        let (pool, gate) = busy_pool();
+        let count = Arc::new(AtomicUsize::new(0));
+        let subscriber = tracing_subscriber::registry().with(Logged(Arc::clone(&count)));
+        tracing::dispatcher::with_default(&tracing::Dispatch::new(subscriber), || {
+            pool.scope(|scope| {
+                let fail = || panic!("no luck");
+                scope.spawn(fail).detach();
+                assert!(scope.spawn(fail).cancel(), "which is no error");
+                let dropped: ScopedFuture<'_, ()> = scope.spawn(fail);
+                let taken: ScopedFuture<'_, ()> = scope.spawn(fail);
+                gate.open();
+                assert!(taken.result().unwrap_err().is_panicked());
+                assert!(dropped.is_done());
+                drop(dropped);
+                assert_eq!(count.load(Ordering::Relaxed), 1);
+            })
+            .unwrap();
+        });
+        assert_eq!(count.load(Ordering::Relaxed), 2);
     }
 
     fn a_panic_of_the_function_goes_on_when_the_tasks_are_over() {
