@@ -318,7 +318,8 @@ tests! {
                 gate.pass();
                 let _is_here = &guest;
             });
-            scope.with(impatient).spawn(move || drop(captured)).detach();
+            // Without its future, through which the scope would wait as well.
+            std::mem::forget(scope.with(impatient).spawn(move || drop(captured)));
         })
         .unwrap();
         ground.leave(1);

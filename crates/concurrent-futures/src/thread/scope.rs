@@ -94,7 +94,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -168,9 +167,12 @@ impl<'scope> Scope<'scope, '_> {
         body: impl FnOnce() -> T + Send + 'scope,
         options: &TaskOptions,
     ) -> ScopedFuture<'scope, T> {
-        let slot = Arc::new(Slot::default());
+        let slot = Arc::new(Slot(Mutex::new(None)));
         let kept = self.lender().keep(Arc::clone(&slot));
-        let job = self.lender().lend(move |()| slot.put(body()));
+        let job = self.lender().lend(move |()| {
+            let value = body();
+            *lock(&slot.0) = Some(value);
+        });
         ScopedFuture {
             task: Some(self.submit(job, options)),
             slot: kept,
@@ -297,11 +299,8 @@ impl<'scope, T: Send> ScopedFuture<'scope, T> {
 
     /// The value of a task that has succeeded and whose result was not taken before.
     fn take(&self) -> T {
-        let value = mem::replace(&mut *lock(&self.slot.place().0), Value::Unwanted);
-        match value {
-            Value::There(value) => value,
-            Value::Awaited | Value::Unwanted => unreachable!("the body has put it there"),
-        }
+        let value = lock(&self.slot.place().0).take();
+        value.expect("the body has put it there")
     }
 }
 
@@ -328,37 +327,12 @@ impl<T: Send> fmt::Debug for ScopedFuture<'_, T> {
     }
 }
 
-/// Where a body puts its value.
-struct Slot<T>(Mutex<Value<T>>);
-
-enum Value<T> {
-    Awaited,
-    There(T),
-    /// It was taken, or will not be.
-    Unwanted,
-}
-
-impl<T> Default for Slot<T> {
-    fn default() -> Self {
-        Self(Mutex::new(Value::Awaited))
-    }
-}
-
-impl<T> Slot<T> {
-    fn put(&self, value: T) {
-        let mut place = lock(&self.0);
-        if let Value::Awaited = *place {
-            *place = Value::There(value);
-        } else {
-            drop(place);
-            guarded_drop(value);
-        }
-    }
-}
+/// Where a body puts its value. When its future is gone, the body drops it with the slot.
+struct Slot<T>(Mutex<Option<T>>);
 
 impl<T: Send> Place for Slot<T> {
     fn vacate(&self) {
-        let value = mem::replace(&mut *lock(&self.0), Value::Unwanted);
+        let value = lock(&self.0).take();
         guarded_drop(value);
     }
 }

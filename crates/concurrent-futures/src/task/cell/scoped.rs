@@ -16,7 +16,7 @@
 //! otherwise it is dropped first, in place. So it does not matter who holds the task's cell, the
 //! future, or a handle, for how long, nor whether the task was cancelled, refused, timed out or
 //! abandoned: that only decides who drops the `Lent`. If somebody leaks one, the scope does not end.
-//! Results of tasks die inside of their closure, or lie in a [`Place`].
+//! Results die inside of their closure, or lie in a [`Place`].
 //!
 //! *A result outlives the scope.* The right to take it is branded with `'scope`, so nobody can use it
 //! afterwards. It may be leaked, and then the place still has a value; nobody would ever touch it
@@ -37,7 +37,9 @@
 //! what the caller said.
 //!
 //! *The end is reached while the giver is still in our memory.* Counts and lists are in a shared
-//! allocation, of which each `Lent` keeps a reference until it is through. It does not touch the `Scope`.
+//! allocation, of which each `Lent` keeps a reference until it is through. It does not touch the `Scope`,
+//! and since the closure is in a box of its own, no borrow is among the arguments of a call that is
+//! still on its way then.
 //!
 //! *Threads.* Only what is `Send` is lent, since it runs and is dropped elsewhere. Places are `Send` and
 //! `Sync`. The count is under a lock, so what was done before it went down is seen by who finds it zero.
@@ -220,7 +222,7 @@ impl<A> Drop for Lent<A> {
 
 /// Where something lies that borrows.
 pub(crate) trait Place: Send + Sync {
-    /// Drops what is there, and what is brought later. Does not panic.
+    /// Drops what is there. Does not panic.
     fn vacate(&self);
 }
 
