@@ -15,6 +15,7 @@ mod process_life;
 mod processes;
 mod promise;
 mod runtimes;
+mod scopes;
 mod shutdown;
 mod stream;
 mod thread_pool;

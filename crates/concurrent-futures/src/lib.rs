@@ -132,7 +132,7 @@ pub use process::{ProcessPoolBuilder, ProcessPoolExecutor, WorkerState, WorkerSt
 pub use task::{
     AbortOutcome, Outcome, Promise, SharedTaskFuture, TaskFuture, TaskHandle, TaskInfo, Waitable,
 };
-pub use thread::{ThreadPoolBuilder, ThreadPoolExecutor};
+pub use thread::{Scope, ScopedFuture, ThreadPoolBuilder, ThreadPoolExecutor};
 pub use wait::{Wait, Waited, Waiting, wait};
 
 #[cfg(doctest)]

@@ -16,6 +16,7 @@ mod waitable;
 mod waiter;
 mod waiting;
 
+pub use cell::Scope;
 pub use current::{CurrentTask, current};
 pub(crate) use current::{RemoteCurrent, StopSource};
 pub use future::{AbortOutcome, TaskFuture, TaskHandle};
@@ -24,7 +25,7 @@ pub use promise::Promise;
 pub use shared::SharedTaskFuture;
 pub use waitable::Waitable;
 
-pub(crate) use cell::{CellRef, Recorder, Remote, Runnable, Started};
+pub(crate) use cell::{CellRef, Kept, Lent, Place, Recorder, Remote, Runnable, Started};
 pub(crate) use extras::{Environment, Extras};
 pub(crate) use owner::{Owner, Registration, register};
 pub(crate) use payload::Payload;

@@ -7,6 +7,7 @@ mod lease;
 mod models;
 mod pool;
 mod queue;
+mod scope;
 mod shared;
 mod slot;
 mod spawner;
@@ -15,3 +16,4 @@ mod tests;
 
 pub use builder::ThreadPoolBuilder;
 pub use pool::ThreadPoolExecutor;
+pub use scope::{Scope, ScopedFuture};

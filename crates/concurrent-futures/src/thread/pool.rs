@@ -5,7 +5,9 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use super::builder::ThreadPoolBuilder;
+use super::scope::Scope;
 use super::shared::Shared;
+use crate::context;
 use crate::error::TaskError;
 use crate::executor::{
     Chunk, Executor, Job, Portable, Shutdown, Stats, TaskOptions, WithOptions, run_chunk,
@@ -90,13 +92,59 @@ impl ThreadPoolExecutor {
         self.run(move || Ok(body()), &TaskOptions::default())
     }
 
+    /// Runs tasks that borrow from the caller, and returns when all of them are over: what Python's
+    /// `with` block does, in blocking code.
+    ///
+    /// A task may borrow whatever lives longer than the call, and the [`Scope`] itself, to spawn more.
+    /// The function's value is given once every task has ended, its closure and its callbacks have been
+    /// dropped, and so has each result that nobody took. It is bodies that are waited for: one that is
+    /// aborted or whose running time is over keeps the scope open until it returns.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let text = String::from("borrowed");
+    /// let mut letters = Vec::new();
+    /// let length = pool.scope(|scope| {
+    ///     let length = scope.spawn(|| text.len());
+    ///     scope.spawn(|| letters.extend(text.chars())).detach();
+    ///     length.result()
+    /// })??;
+    /// assert_eq!(length, 8);
+    /// assert_eq!(letters, ['b', 'o', 'r', 'r', 'o', 'w', 'e', 'd']);
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`is_would_block`](TaskError::is_would_block) in async code, where waiting for the tasks would
+    /// stop the runtime; then nothing has run. The errors of tasks stay in their futures: a task that
+    /// panics, or is refused because the pool was shut down, is no error of the scope.
+    ///
+    /// # Panics
+    /// When `f` panics, after the tasks are over.
+    ///
+    /// # Deadlocks
+    /// The scope waits for its tasks as `f` would for their futures. A task that waits for what happens
+    /// only after the scope, or for a lock that the caller holds, never ends, and nor does the scope.
+    #[doc(alias = "with")]
+    pub fn scope<'env, R>(
+        &self,
+        f: impl for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R,
+    ) -> Result<R, TaskError> {
+        if context::is_async() {
+            return Err(TaskError::would_block().never_run());
+        }
+        Ok(Scope::enter(self.clone(), f))
+    }
+
     /// The pool's counters at this moment.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.handle.0.stats()
     }
 
-    fn run<T: Send + 'static>(
+    pub(super) fn run<T: Send + 'static>(
         &self,
         body: impl FnOnce() -> Result<T, TaskError> + Send + 'static,
         options: &TaskOptions,

@@ -38,6 +38,7 @@ mod layout;
 mod reference;
 mod result;
 mod runnable;
+mod scoped;
 #[cfg(all(test, not(concurrent_futures_loom)))]
 mod tests;
 
@@ -49,3 +50,6 @@ pub(in crate::task) use result::ResultRef;
 pub(crate) use claim::Remote;
 pub(crate) use reference::CellRef;
 pub(crate) use runnable::{Recorder, Runnable, Started};
+
+pub use scoped::Scope;
+pub(crate) use scoped::{Kept, Lent, Place};

@@ -135,6 +135,20 @@ pub(crate) fn block_until<S, R>(
     result
 }
 
+/// Calls `block`, which blocks the thread until something changes: it waits for these tasks in a way of
+/// its own, and calls this again if they are not over. No error ends such a wait.
+pub(in crate::task) fn block_in(waits_for: impl FnOnce() -> Wait, block: impl FnOnce()) {
+    let Some(member) = member::current() else {
+        return block();
+    };
+    let wait = waits_for();
+    if !member.run_in_place(&wait.tasks) {
+        let blocking = member.block(wait, false, &Arc::new(Unpark::new()));
+        block();
+        blocking.end();
+    }
+}
+
 /// Blocks the thread until it is woken, or the deadline has come.
 fn park(unpark: &Unpark, deadline: Deadline) {
     while !unpark.is_woken() {

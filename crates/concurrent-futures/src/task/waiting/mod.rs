@@ -64,6 +64,7 @@ mod wait;
 
 #[cfg(all(test, concurrent_futures_loom))]
 pub(super) use blocking::Unpark;
+pub(super) use blocking::block_in;
 pub(crate) use blocking::block_until;
 pub(crate) use graph::{Extra, Pool, Strength, blocked_members, look_again};
 pub(crate) use member::{Member, Runner, current_pool, prepare};
