@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use histogram::AtomicHistogram;
@@ -17,7 +17,8 @@ use super::wait_set::Control;
 use super::worker_state::{Completion, Life};
 use crate::error::{Direction, Ran, Rejection, TaskError};
 use crate::executor::{
-    GROUPING_POWER, MAX_VALUE_POWER, Portable, Run, Shutdown, Stats, TaskOptions, Times,
+    Admission, GROUPING_POWER, MAX_VALUE_POWER, Place, Portable, Run, Shutdown, Stats, TaskOptions,
+    Times,
 };
 use crate::id::OwnerId;
 use crate::panic;
@@ -43,6 +44,7 @@ pub(in crate::process) struct Shared {
     pub(in crate::process) id: OwnerId,
     pub(in crate::process) options: Options,
     pub(in crate::process) state: Mutex<State>,
+    admission: Admission,
     /// Wakes the collector.
     pub(in crate::process) control: Arc<Control>,
     /// Wakes the supervisor.
@@ -89,6 +91,11 @@ impl Shared {
             id: OwnerId::next(),
             callbacks: Callbacks::new(&options.name),
             state: Mutex::new(State::new(options.observer.is_some())),
+            admission: Admission::new(
+                options.max_workers,
+                options.queue_limit,
+                options.queue_bytes,
+            ),
             options,
             control: Arc::default(),
             notifier: Notifier::default(),
@@ -123,8 +130,13 @@ impl Shared {
             limits,
             begun,
             retry,
+            closed,
             discarded,
         } = actions;
+        if let Some(why) = closed {
+            // First: the places of what was resolved go to nobody then.
+            self.admission.close(&why);
+        }
         for link in wake {
             link.wake();
         }
@@ -177,7 +189,7 @@ impl Shared {
             self.observe(|observer| observer.finished(info, outcome, run));
         }
         match completion {
-            Completion::Value(bytes) => task.promise.fulfil(bytes),
+            Completion::Value(bytes) => task.fulfil(bytes),
             Completion::Chunk => task.fulfil_chunk(),
             Completion::Error(error) => {
                 if error.is_worker_lost() {
@@ -232,6 +244,19 @@ impl Shared {
         self.generation != sys::generation()
     }
 
+    pub(in crate::process) fn admission(&self) -> &Admission {
+        static OF_COPIES: LazyLock<Admission> = LazyLock::new(|| {
+            let admission = Admission::default();
+            admission.close(&copy());
+            admission
+        });
+        if self.is_copy() {
+            &OF_COPIES
+        } else {
+            &self.admission
+        }
+    }
+
     // ---- Submitting
 
     /// Runs the call `name` with encoded arguments.
@@ -241,6 +266,7 @@ impl Shared {
         arguments: Result<Payload, TaskError>,
         chunk: Option<Box<ChunkState>>,
         decode: fn(&[u8]) -> Result<T, TaskError>,
+        place: Option<Place>,
         options: &TaskOptions,
     ) -> TaskFuture<T> {
         if self.is_copy() {
@@ -250,6 +276,16 @@ impl Shared {
         let is_rare = extras.is_some();
         let run_timeout = options.run_limit();
         let (promise, future) = TaskFuture::remote(decode, self.id, self.queued_at(), extras);
+        let size = arguments.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        let place = match self.admission.admit(place, size) {
+            Ok(place) => place,
+            Err(why) => {
+                self.lock().counts.rejected += 1;
+                rejected(promise.cell(), &why);
+                promise.fail(why);
+                return future;
+            }
+        };
         let arguments = match arguments.and_then(|bytes| self.bounded(bytes, chunk.is_none())) {
             Ok(arguments) => arguments,
             Err(error) => {
@@ -269,6 +305,7 @@ impl Shared {
             promise,
             call: name,
             arguments,
+            place,
             run_timeout,
             chunk,
             returns: 0,
@@ -276,9 +313,7 @@ impl Shared {
         };
         if let Err(error) = self.push(task) {
             let (task, why) = *error;
-            panic::contain(
-                || tracing::debug!(task = ?task.cell().info(), %why, "a task was rejected"),
-            );
+            rejected(task.cell(), &why);
             task.fail(why);
             return future;
         }
@@ -467,6 +502,7 @@ impl Shared {
         let mut state = self.lock();
         if state.is_open() {
             state.phase = PoolPhase::ShutDown;
+            actions.closed = Some(TaskError::rejected(Rejection::ShutDown));
         }
         more(&mut state, &mut actions);
         state.dispatch(&self.options, now, &mut actions);
@@ -640,6 +676,10 @@ impl Owner for Shared {
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>) {
         self.callbacks.run(run);
     }
+}
+
+fn rejected(task: &CellRef, why: &TaskError) {
+    panic::contain(|| tracing::debug!(task = ?task.info(), %why, "a task was rejected"));
 }
 
 /// The error of a pool that was copied by a fork.
