@@ -10,6 +10,7 @@ mod initializer;
 mod map;
 mod observation;
 mod panics;
+mod places;
 mod process_life;
 mod processes;
 mod promise;

@@ -1,5 +1,7 @@
 //! A place that was reserved for one task.
 
+use std::fmt;
+
 use super::admission::Place;
 use super::function::{Fallible, Portable, TaskFn};
 use super::options::TaskOptions;
@@ -30,7 +32,6 @@ use crate::task::TaskFuture;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 #[must_use = "dropping a permit gives its place back"]
 pub struct Permit<E> {
     pub(crate) executor: E,
@@ -88,5 +89,13 @@ impl<E: Executor> Permit<E> {
         let place = Some(self.place);
         self.executor
             .execute_fn(function, argument, place, &self.options)
+    }
+}
+
+impl<E> fmt::Debug for Permit<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit")
+            .field("place", &self.place)
+            .finish_non_exhaustive()
     }
 }
