@@ -25,8 +25,12 @@ impl Turn {
     }
 
     /// A place, if there is one now. The executor rejects what comes with it once it is closed.
-    pub(crate) fn take(&self) -> Option<Place> {
-        self.admission.admit(None, 0).ok()
+    pub(crate) fn take(&mut self) -> Option<Place> {
+        let place = self.admission.admit(None, 0).ok();
+        if place.is_some() {
+            self.give_up();
+        }
+        place
     }
 
     /// A place, when there is one.

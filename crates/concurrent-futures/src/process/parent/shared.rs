@@ -2,11 +2,12 @@
 
 use std::cell::Cell;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use histogram::AtomicHistogram;
 
+use super::admission;
 use super::callbacks::Callbacks;
 use super::limits::RunClock;
 use super::options::Options;
@@ -44,7 +45,7 @@ pub(in crate::process) struct Shared {
     pub(in crate::process) id: OwnerId,
     pub(in crate::process) options: Options,
     pub(in crate::process) state: Mutex<State>,
-    admission: Admission,
+    pub(super) admission: Admission,
     /// Wakes the collector.
     pub(in crate::process) control: Arc<Control>,
     /// Wakes the supervisor.
@@ -240,21 +241,8 @@ impl Shared {
 
     /// This process is a fork of the one that made the pool: it has neither its threads nor its shared
     /// memory, and a lock may be held by nobody.
-    fn is_copy(&self) -> bool {
+    pub(super) fn is_copy(&self) -> bool {
         self.generation != sys::generation()
-    }
-
-    pub(in crate::process) fn admission(&self) -> &Admission {
-        static OF_COPIES: LazyLock<Admission> = LazyLock::new(|| {
-            let admission = Admission::default();
-            admission.close(&copy());
-            admission
-        });
-        if self.is_copy() {
-            &OF_COPIES
-        } else {
-            &self.admission
-        }
     }
 
     // ---- Submitting
@@ -270,7 +258,7 @@ impl Shared {
         options: &TaskOptions,
     ) -> TaskFuture<T> {
         if self.is_copy() {
-            return TaskFuture::ready(Err(copy()));
+            return TaskFuture::ready(Err(admission::copy()));
         }
         let extras = options.extras();
         let is_rare = extras.is_some();
@@ -280,9 +268,7 @@ impl Shared {
         let place = match self.admission.admit(place, size) {
             Ok(place) => place,
             Err(why) => {
-                self.lock().counts.rejected += 1;
-                rejected(promise.cell(), &why);
-                promise.fail(why);
+                self.refuse(promise, why);
                 return future;
             }
         };
@@ -313,7 +299,7 @@ impl Shared {
         };
         if let Err(error) = self.push(task) {
             let (task, why) = *error;
-            rejected(task.cell(), &why);
+            admission::trace_rejection(task.cell(), &why);
             task.fail(why);
             return future;
         }
@@ -676,16 +662,6 @@ impl Owner for Shared {
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>) {
         self.callbacks.run(run);
     }
-}
-
-fn rejected(task: &CellRef, why: &TaskError) {
-    panic::contain(|| tracing::debug!(task = ?task.info(), %why, "a task was rejected"));
-}
-
-/// The error of a pool that was copied by a fork.
-fn copy() -> TaskError {
-    TaskError::rejected(Rejection::Broken)
-        .caused_by("this process is a fork of the one that made the pool: make a pool of its own")
 }
 
 pub(in crate::process) struct ThreadGuard {
