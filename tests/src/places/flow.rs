@@ -14,6 +14,7 @@ on_every_pool!(
     a_map_on_a_full_pool_returns_and_goes_on_when_there_is_a_place,
     maps_of_one_pool_that_are_taken_by_turns_do_not_hold_each_other_up,
     a_map_whose_input_is_a_map_of_the_same_pool_goes_on,
+    a_map_that_must_not_block_waits_for_no_place,
     a_map_that_waits_for_a_place_ends_at_its_deadline,
     a_map_that_waits_for_a_place_ends_with_the_shutdown,
     an_input_that_ends_needs_no_place,
@@ -106,6 +107,17 @@ fn a_map_whose_input_is_a_map_of_the_same_pool_goes_on<S: Limited>() {
     let outer = pool.map(|n: u64| n * 2, inner.into_iter().map(Result::unwrap));
     let values = outer.into_iter().map(Result::unwrap);
     assert!(values.eq((0..100).map(|n| (n + 1) * 2)));
+}
+
+fn a_map_that_must_not_block_waits_for_no_place<S: Limited>() {
+    let pool = S::limited(1, 0);
+    let permit = pool.try_reserve().unwrap();
+    let mut map = pool.map(|n: u64| n, 0..4);
+    let refused = on_a_runtime(async { map.blocking_next() });
+    assert!(refused.unwrap().unwrap_err().is_would_block());
+    drop(permit);
+    assert!(pool.try_reserve().is_ok());
+    assert!(map.into_iter().map(Result::unwrap).eq(0..4));
 }
 
 fn a_map_that_waits_for_a_place_ends_at_its_deadline<S: Limited>() {

@@ -124,7 +124,10 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
         match block_until(deadline, |context| self.poll_in_time(context)) {
             Ok(Some(next)) => next,
             Ok(None) => Some(Err(self.expire())),
-            Err(error) => Some(Err(error)),
+            Err(error) => {
+                self.turn.give_up();
+                Some(Err(error))
+            }
         }
     }
 
