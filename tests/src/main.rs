@@ -10,6 +10,7 @@ mod initializer;
 mod map;
 mod observation;
 mod panics;
+mod places;
 mod priorities;
 mod process_life;
 mod processes;

@@ -115,8 +115,9 @@ pub use any::AnyExecutor;
 pub use as_completed::{AsCompleted, AsCompletedTimeout, as_completed};
 pub use error::{BoxError, Clock, Direction, ErrorKind, Ran, Rejection, TaskError, WorkerExit};
 pub use executor::{
-    BuildError, BuildErrorKind, Chunk, Executor, Fallible, InitializerResult, InlineExecutor, Job,
-    Observer, Portable, Run, Shutdown, Stats, TaskFn, TaskOptions, Times, WithOptions, WorkerId,
+    Admission, BuildError, BuildErrorKind, Chunk, Executor, Fallible, InitializerResult,
+    InlineExecutor, Job, Observer, Permit, Place, Portable, Run, Shutdown, Stats, TaskFn,
+    TaskOptions, Times, WithOptions, WorkerId,
 };
 pub use id::TaskId;
 pub use map::{Map, Mapping};

@@ -52,6 +52,9 @@ pub enum Rejection {
     ShutDown,
     /// The executor cannot run anything any more; the cause is the error's source.
     Broken,
+    /// The executor has as many tasks, or as many bytes of their arguments, as it was given as its
+    /// limit. Who reserves a place first is never refused for that.
+    QueueFull,
     /// The executor could start no worker, several times in a row; the cause is the error's source.
     /// What is submitted later is tried again.
     NoWorker,

@@ -63,6 +63,10 @@ impl fmt::Display for TaskError {
                 f.write_str("was not taken: the executor is shut down")
             }
             What::Rejected(Rejection::Broken) => f.write_str("was not run: the executor is broken"),
+            What::Rejected(Rejection::QueueFull) => f.write_str(
+                "was not taken: the queue is full: wait for a place with reserve, or raise queue_limit \
+                 or queue_bytes",
+            ),
             What::Rejected(Rejection::NoWorker) => {
                 f.write_str("was not run: no worker could be started, several times in a row")
             }

@@ -11,7 +11,7 @@ use super::pool::ThreadPoolExecutor;
 use super::shared::{Initializer, Shared};
 use super::spawner::Spawner;
 use crate::cpus;
-use crate::executor::{BuildError, InitializerResult, Observer};
+use crate::executor::{Admission, BuildError, InitializerResult, Observer};
 
 /// As tokio's for its blocking threads.
 const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -38,6 +38,7 @@ const DEFAULT_STACK: usize = 2 << 20;
 #[must_use]
 pub struct ThreadPoolBuilder {
     max_workers: Option<usize>,
+    queue_limit: Option<usize>,
     thread_name_prefix: Option<String>,
     stack_size: Option<usize>,
     keep_alive: Option<Duration>,
@@ -50,6 +51,7 @@ impl ThreadPoolBuilder {
     pub(super) fn new() -> Self {
         Self {
             max_workers: None,
+            queue_limit: None,
             thread_name_prefix: None,
             stack_size: None,
             keep_alive: None,
@@ -66,6 +68,20 @@ impl ThreadPoolBuilder {
     /// up.
     pub fn max_workers(mut self, workers: usize) -> Self {
         self.max_workers = Some(workers);
+        self
+    }
+
+    /// How many tasks may be queued beyond those that the workers run; none are refused by default. With
+    /// 0 a task is taken only if a worker is free.
+    ///
+    /// At most `max_workers` and this many tasks are unfinished or have a [`Permit`](crate::Permit). A
+    /// further one is [rejected](crate::Rejection::QueueFull) if it is submitted, and waits if it has a
+    /// place [reserved](crate::Executor::reserve). A body that goes on after its time has its place
+    /// until it ends.
+    ///
+    /// There is no limit of bytes as for processes, since here no argument is encoded.
+    pub fn queue_limit(mut self, tasks: usize) -> Self {
+        self.queue_limit = Some(tasks);
         self
     }
 
@@ -156,7 +172,14 @@ impl ThreadPoolBuilder {
                 keep_alive: self.keep_alive.unwrap_or(DEFAULT_KEEP_ALIVE),
             },
         };
-        let shared = Shared::new(max_workers, spawner, self.observer, self.initializer);
+        let admission = Admission::new(max_workers, self.queue_limit, None);
+        let shared = Shared::new(
+            max_workers,
+            admission,
+            spawner,
+            self.observer,
+            self.initializer,
+        );
         Ok(ThreadPoolExecutor::of(shared))
     }
 }
@@ -171,6 +194,7 @@ impl fmt::Debug for ThreadPoolBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ThreadPoolBuilder")
             .field("max_workers", &self.max_workers)
+            .field("queue_limit", &self.queue_limit)
             .field("thread_name_prefix", &self.thread_name_prefix)
             .field("stack_size", &self.stack_size)
             .field("keep_alive", &self.keep_alive)

@@ -10,7 +10,8 @@ use super::shared::Shared;
 use crate::context;
 use crate::error::TaskError;
 use crate::executor::{
-    Chunk, Executor, Job, Portable, Shutdown, Stats, TaskOptions, WithOptions, run_chunk,
+    Admission, Chunk, Executor, Job, Permit, Place, Portable, Shutdown, Stats, TaskOptions,
+    WithOptions, run_chunk,
 };
 use crate::task::TaskFuture;
 
@@ -89,7 +90,7 @@ impl ThreadPoolExecutor {
         &self,
         body: impl FnOnce() -> T + Send + 'static,
     ) -> TaskFuture<T> {
-        self.run(move || Ok(body()), &TaskOptions::default())
+        self.run(move || Ok(body()), None, &TaskOptions::default())
     }
 
     /// Runs tasks that borrow from the caller, and returns when all of them are over: what Python's
@@ -147,9 +148,10 @@ impl ThreadPoolExecutor {
     pub(super) fn run<T: Send + 'static>(
         &self,
         body: impl FnOnce() -> Result<T, TaskError> + Send + 'static,
+        place: Option<Place>,
         options: &TaskOptions,
     ) -> TaskFuture<T> {
-        self.handle.0.submit(body, options)
+        self.handle.0.submit(body, place, options)
     }
 }
 
@@ -158,27 +160,38 @@ impl Executor for ThreadPoolExecutor {
         self.handle.0.queue.max_leases()
     }
 
-    fn execute<J: Job>(&self, job: J, options: &TaskOptions) -> TaskFuture<J::Output> {
+    fn admission(&self) -> &Admission {
+        &self.handle.0.admission
+    }
+
+    fn execute<J: Job>(
+        &self,
+        job: J,
+        place: Option<Place>,
+        options: &TaskOptions,
+    ) -> TaskFuture<J::Output> {
         let (function, args) = job.into_parts();
-        self.run(move || J::call(function, args), options)
+        self.run(move || J::call(function, args), place, options)
     }
 
     fn execute_fn<A: Portable, T: Portable>(
         &self,
         function: fn(A) -> T,
         argument: A,
+        place: Option<Place>,
         options: &TaskOptions,
     ) -> TaskFuture<T> {
-        self.run(move || Ok(function(argument)), options)
+        self.run(move || Ok(function(argument)), place, options)
     }
 
     fn execute_chunk<J: Job>(
         &self,
         function: J::Function,
         items: Vec<J::Args>,
+        place: Option<Place>,
         options: &TaskOptions,
     ) -> TaskFuture<Chunk<J::Output>> {
-        self.run(move || Ok(run_chunk::<J>(function, items)), options)
+        self.run(move || Ok(run_chunk::<J>(function, items)), place, options)
     }
 
     fn shutdown(&self, how: Shutdown) -> TaskFuture<()> {
@@ -192,7 +205,18 @@ impl WithOptions<'_, ThreadPoolExecutor> {
         &self,
         body: impl FnOnce() -> T + Send + 'static,
     ) -> TaskFuture<T> {
-        self.executor.run(move || Ok(body()), &self.options)
+        self.executor.run(move || Ok(body()), None, &self.options)
+    }
+}
+
+impl Permit<ThreadPoolExecutor> {
+    /// As [`ThreadPoolExecutor::spawn`].
+    pub fn spawn<T: Send + 'static>(
+        self,
+        body: impl FnOnce() -> T + Send + 'static,
+    ) -> TaskFuture<T> {
+        let body = move || Ok(body());
+        self.executor.run(body, Some(self.place), &self.options)
     }
 }
 

@@ -267,6 +267,11 @@ impl Queue {
         }
     }
 
+    /// A task was refused before it came here.
+    pub(super) fn count_rejection(&self) {
+        lock(&self.state).counts.rejected += 1;
+    }
+
     /// Sees to it that somebody searches, if there is anybody. True if a lease has to be started.
     #[inline]
     fn call_somebody(&self, mut state: MutexGuard<'_, State>) -> bool {

@@ -186,7 +186,7 @@ impl<'scope> Scope<'scope, '_> {
             job.call(());
             Ok(())
         };
-        self.executor().run(body, options)
+        self.executor().run(body, None, options)
     }
 }
 

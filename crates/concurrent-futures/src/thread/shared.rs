@@ -13,7 +13,7 @@ use super::queue::{Closed, Pushed, Queue, Worker};
 use super::slot::Slot;
 use super::spawner::Spawner;
 use crate::error::{BoxError, Rejection, TaskError};
-use crate::executor::{Observer, Shutdown, Stats, TaskOptions, Times};
+use crate::executor::{Admission, Observer, Place, Shutdown, Stats, TaskOptions, Times};
 use crate::id::OwnerId;
 use crate::panic;
 use crate::task::{
@@ -30,6 +30,7 @@ const SAMPLED: u8 = 16;
 pub(super) struct Shared {
     pub(super) id: OwnerId,
     pub(super) queue: Queue,
+    pub(super) admission: Admission,
     pub(super) spawner: Spawner,
     pub(super) slots: Slots,
     pub(super) home: Home,
@@ -49,6 +50,7 @@ pub(super) fn runtime_has_shut_down() -> TaskError {
 impl Shared {
     pub(super) fn new(
         max_workers: usize,
+        admission: Admission,
         spawner: Spawner,
         observer: Option<Arc<dyn Observer>>,
         initializer: Option<Initializer>,
@@ -56,6 +58,7 @@ impl Shared {
         let pool = Arc::new(Self {
             id: OwnerId::next(),
             queue: Queue::new(max_workers),
+            admission,
             spawner,
             slots: Slots::default(),
             home: Home::default(),
@@ -81,6 +84,32 @@ impl Shared {
 
     #[inline]
     pub(super) fn submit<T: Send + 'static>(
+        self: &Arc<Self>,
+        body: impl FnOnce() -> Result<T, TaskError> + Send + 'static,
+        place: Option<Place>,
+        options: &TaskOptions,
+    ) -> TaskFuture<T> {
+        match self.admission.admit(place, 0) {
+            Ok(place) if place.is_counted() => {
+                // With the call, the place goes once the body and what it captured are gone.
+                let body = move || {
+                    let _place = place;
+                    body()
+                };
+                self.push(body, options)
+            }
+            Ok(_uncounted) => self.push(body, options),
+            Err(why) => {
+                self.queue.count_rejection();
+                let (task, future) = TaskFuture::local(body, OwnerId::NONE, 0, options.extras());
+                refuse(&task, why);
+                future
+            }
+        }
+    }
+
+    #[inline]
+    fn push<T: Send + 'static>(
         self: &Arc<Self>,
         body: impl FnOnce() -> Result<T, TaskError> + Send + 'static,
         options: &TaskOptions,
@@ -151,7 +180,9 @@ impl Shared {
 
     /// Takes nothing any more, and rejects what is queued.
     pub(super) fn break_down(&self, why: &TaskError) {
-        reject_all(self.queue.break_down(why), why);
+        let ended = self.queue.break_down(why);
+        self.admission.close(why);
+        reject_all(ended, why);
     }
 
     pub(super) fn initialize(&self) -> Result<(), TaskError> {
@@ -191,6 +222,7 @@ impl Shared {
             None
         };
         let (tasks, closed) = self.queue.close(how.cancel_pending, closer);
+        self.close_admission();
         for task in tasks {
             task.cell().finish_queued(TaskError::cancelled);
         }
@@ -201,7 +233,14 @@ impl Shared {
     /// Nobody can submit any more.
     pub(super) fn close(&self) {
         let (_none, closed) = self.queue.close(false, None);
+        self.close_admission();
         closed.tell();
+    }
+
+    /// After the queue, which then refuses whoever needs no place any more.
+    fn close_admission(&self) {
+        let why = TaskError::rejected(Rejection::ShutDown);
+        self.admission.close(&why);
     }
 
     pub(super) fn stats(&self) -> Stats {

@@ -1,6 +1,7 @@
 //! The pool in the process that made it: what is submitted, which worker gets it, what comes back, and
 //! who lives and dies.
 
+mod admission;
 mod callbacks;
 mod collector;
 mod limits;

@@ -21,5 +21,7 @@ pub(in crate::process) struct Options {
     pub(in crate::process) kill_grace: Duration,
     pub(in crate::process) idle_timeout: Duration,
     pub(in crate::process) max_payload: u64,
+    pub(in crate::process) queue_limit: Option<usize>,
+    pub(in crate::process) queue_bytes: Option<u64>,
     pub(in crate::process) observer: Option<Arc<dyn Observer>>,
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use histogram::AtomicHistogram;
 
+use super::admission;
 use super::callbacks::Callbacks;
 use super::limits::RunClock;
 use super::options::Options;
@@ -17,7 +18,8 @@ use super::wait_set::Control;
 use super::worker_state::{Completion, Life};
 use crate::error::{Direction, Ran, Rejection, TaskError};
 use crate::executor::{
-    GROUPING_POWER, MAX_VALUE_POWER, Portable, Run, Shutdown, Stats, TaskOptions, Times,
+    Admission, GROUPING_POWER, MAX_VALUE_POWER, Place, Portable, Run, Shutdown, Stats, TaskOptions,
+    Times,
 };
 use crate::id::OwnerId;
 use crate::panic;
@@ -43,6 +45,7 @@ pub(in crate::process) struct Shared {
     pub(in crate::process) id: OwnerId,
     pub(in crate::process) options: Options,
     pub(in crate::process) state: Mutex<State>,
+    pub(super) admission: Admission,
     /// Wakes the collector.
     pub(in crate::process) control: Arc<Control>,
     /// Wakes the supervisor.
@@ -89,6 +92,11 @@ impl Shared {
             id: OwnerId::next(),
             callbacks: Callbacks::new(&options.name),
             state: Mutex::new(State::new(options.observer.is_some())),
+            admission: Admission::new(
+                options.max_workers,
+                options.queue_limit,
+                options.queue_bytes,
+            ),
             options,
             control: Arc::default(),
             notifier: Notifier::default(),
@@ -123,8 +131,13 @@ impl Shared {
             limits,
             begun,
             retry,
+            closed,
             discarded,
         } = actions;
+        if let Some(why) = closed {
+            // First: the places of what was resolved go to nobody then.
+            self.admission.close(&why);
+        }
         for link in wake {
             link.wake();
         }
@@ -177,7 +190,7 @@ impl Shared {
             self.observe(|observer| observer.finished(info, outcome, run));
         }
         match completion {
-            Completion::Value(bytes) => task.promise.fulfil(bytes),
+            Completion::Value(bytes) => task.fulfil(bytes),
             Completion::Chunk => task.fulfil_chunk(),
             Completion::Error(error) => {
                 if error.is_worker_lost() {
@@ -228,7 +241,7 @@ impl Shared {
 
     /// This process is a fork of the one that made the pool: it has neither its threads nor its shared
     /// memory, and a lock may be held by nobody.
-    fn is_copy(&self) -> bool {
+    pub(super) fn is_copy(&self) -> bool {
         self.generation != sys::generation()
     }
 
@@ -241,15 +254,24 @@ impl Shared {
         arguments: Result<Payload, TaskError>,
         chunk: Option<Box<ChunkState>>,
         decode: fn(&[u8]) -> Result<T, TaskError>,
+        place: Option<Place>,
         options: &TaskOptions,
     ) -> TaskFuture<T> {
         if self.is_copy() {
-            return TaskFuture::ready(Err(copy()));
+            return TaskFuture::ready(Err(admission::copy()));
         }
         let extras = options.extras();
         let is_rare = extras.is_some();
         let run_timeout = options.run_limit();
         let (promise, future) = TaskFuture::remote(decode, self.id, self.queued_at(), extras);
+        let size = arguments.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        let place = match self.admission.admit(place, size) {
+            Ok(place) => place,
+            Err(why) => {
+                self.refuse(promise, why);
+                return future;
+            }
+        };
         let arguments = match arguments.and_then(|bytes| self.bounded(bytes, chunk.is_none())) {
             Ok(arguments) => arguments,
             Err(error) => {
@@ -269,6 +291,7 @@ impl Shared {
             promise,
             call: name,
             arguments,
+            place,
             run_timeout,
             chunk,
             returns: 0,
@@ -276,9 +299,7 @@ impl Shared {
         };
         if let Err(error) = self.push(task) {
             let (task, why) = *error;
-            panic::contain(
-                || tracing::debug!(task = ?task.cell().info(), %why, "a task was rejected"),
-            );
+            admission::trace_rejection(task.cell(), &why);
             task.fail(why);
             return future;
         }
@@ -467,6 +488,7 @@ impl Shared {
         let mut state = self.lock();
         if state.is_open() {
             state.phase = PoolPhase::ShutDown;
+            actions.closed = Some(TaskError::rejected(Rejection::ShutDown));
         }
         more(&mut state, &mut actions);
         state.dispatch(&self.options, now, &mut actions);
@@ -642,12 +664,6 @@ impl Owner for Shared {
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>) {
         self.callbacks.run(run);
     }
-}
-
-/// The error of a pool that was copied by a fork.
-fn copy() -> TaskError {
-    TaskError::rejected(Rejection::Broken)
-        .caused_by("this process is a fork of the one that made the pool: make a pool of its own")
 }
 
 pub(in crate::process) struct ThreadGuard {

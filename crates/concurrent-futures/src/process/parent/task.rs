@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::process::{Resource, getrlimit};
 
 use crate::error::TaskError;
+use crate::executor::Place;
 use crate::process::items;
 use crate::process::record::Name;
 use crate::process::ring::Violation;
@@ -21,6 +22,8 @@ pub(in crate::process) struct RemoteTask {
     pub(in crate::process) promise: Remote,
     pub(in crate::process) call: Name,
     pub(in crate::process) arguments: Arguments,
+    /// Given back before the result can be seen, and never under the pool's lock.
+    pub(in crate::process) place: Place,
     pub(in crate::process) run_timeout: Option<Duration>,
     pub(in crate::process) chunk: Option<Box<ChunkState>>,
     /// How many workers had it next, and were gone before it began.
@@ -211,17 +214,29 @@ impl RemoteTask {
         let Self {
             promise,
             arguments,
+            place,
             chunk,
             ..
         } = self;
-        drop((arguments, chunk));
+        drop((arguments, place, chunk));
         promise.fail(error);
     }
 
+    pub(in crate::process) fn fulfil(self, value: Payload) {
+        let Self {
+            promise,
+            arguments,
+            place,
+            ..
+        } = self;
+        drop((arguments, place));
+        promise.fulfil(value);
+    }
+
     /// Gives the results of a chunk whose items all have one.
-    pub(in crate::process) fn fulfil_chunk(self) {
-        if let Some(chunk) = self.chunk {
-            self.promise.fulfil(Payload::from_vec(chunk.into_results()));
+    pub(in crate::process) fn fulfil_chunk(mut self) {
+        if let Some(chunk) = self.chunk.take() {
+            self.fulfil(Payload::from_vec(chunk.into_results()));
         }
     }
 }

@@ -213,14 +213,14 @@ impl Worker {
         mut task: RemoteTask,
         most: usize,
         now: u64,
-    ) -> Result<u64, (RemoteTask, Refusal)> {
+    ) -> Result<u64, Box<(RemoteTask, Refusal)>> {
         if self.entries.len() >= SLOTS {
-            return Err((task, Refusal::Full));
+            return Err(Box::new((task, Refusal::Full)));
         }
         let number = self.next_number();
         match self.send_task(&mut task, number, most) {
             Ok(()) => {}
-            Err(refusal) => return Err((task, refusal)),
+            Err(refusal) => return Err(Box::new((task, refusal))),
         }
         self.given += task.chunk.as_ref().map_or(1, |chunk| chunk.handed);
         self.unfinished += 1;

@@ -21,8 +21,7 @@ impl State {
         let Some((index, number)) = place else {
             let is_claimed = cell.claim_queued();
             if is_claimed {
-                self.withdrawn += 1;
-                self.sweep(actions);
+                self.drop_claimed(cell, actions);
             }
             return is_claimed;
         };
@@ -35,6 +34,22 @@ impl State {
                 cell.note_start();
                 false
             }
+        }
+    }
+
+    /// A task was claimed in the queue. If somebody may wait for its place it is taken out, which is
+    /// cheap where the queue is limited; otherwise it goes with others.
+    fn drop_claimed(&mut self, cell: &CellRef, actions: &mut Actions) {
+        let is_limited = |task: &RemoteTask| task.place.is_counted();
+        if self.queue.front().is_some_and(is_limited) {
+            // From the end: whoever cancels many begins with the last.
+            let is_it = |task: &RemoteTask| task.cell().id() == cell.id();
+            let position = self.queue.iter().rposition(is_it);
+            let task = position.and_then(|position| self.queue.remove(position));
+            actions.discarded.extend(task);
+        } else {
+            self.withdrawn += 1;
+            self.sweep(actions);
         }
     }
 

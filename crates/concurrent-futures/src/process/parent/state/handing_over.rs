@@ -139,7 +139,7 @@ impl State {
             .max_tasks_per_worker
             .map_or(usize::MAX, |most| most.saturating_sub(worker.given).max(1));
         let limit = task.run_timeout;
-        match worker.hand_over(task, most, now) {
+        let refused = match worker.hand_over(task, most, now) {
             Ok(number) => {
                 if let Some(limit) = limit {
                     actions.limits.push((worker.link.launch, number, limit));
@@ -152,12 +152,16 @@ impl State {
                     actions.wake.push(Arc::clone(&worker.link));
                 }
                 self.tell_begun(index, now, actions);
+                return;
             }
-            Err((task, Refusal::Full)) => {
+            Err(refused) => *refused,
+        };
+        match refused {
+            (task, Refusal::Full) => {
                 worker.is_full = true;
                 self.queue.push_front(task);
             }
-            Err((task, Refusal::Lacking(error))) => {
+            (task, Refusal::Lacking(error)) => {
                 worker.is_full = true;
                 // What runs may give back what the system is short of.
                 if self.workers.iter().any(|worker| worker.unfinished() > 0) {
@@ -167,7 +171,7 @@ impl State {
                     self.give_up(task, &error, actions);
                 }
             }
-            Err((task, Refusal::Violation(violation))) => {
+            (task, Refusal::Violation(violation)) => {
                 self.queue.push_front(task);
                 self.violated(index, violation, actions);
             }

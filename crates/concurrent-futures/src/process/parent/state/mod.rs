@@ -88,6 +88,8 @@ pub(in crate::process) struct Actions {
     pub(in crate::process) begun: Vec<(CellRef, WorkerId, u64)>,
     /// The collector has to try again soon.
     pub(in crate::process) retry: bool,
+    /// Nothing is taken any more, for this reason.
+    pub(in crate::process) closed: Option<TaskError>,
     /// To be dropped.
     pub(in crate::process) discarded: Vec<RemoteTask>,
 }

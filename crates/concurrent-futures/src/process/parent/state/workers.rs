@@ -82,6 +82,7 @@ impl State {
     pub(in crate::process) fn break_down(&mut self, why: &TaskError, actions: &mut Actions) {
         if self.is_open() {
             self.phase = PoolPhase::Broken(why.clone());
+            actions.closed = Some(why.clone());
         }
         self.reject_queue(why, actions);
         for worker in &mut self.workers {

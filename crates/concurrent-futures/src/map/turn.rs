@@ -1,0 +1,54 @@
+//! A map's turn among those who wait for a place of its executor.
+//!
+//! Always: only a map that is being waited for has a turn. One whose consumer does something else would
+//! get a place and leave it unused, and that something else may be waiting for one.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::executor::{Admission, Place};
+use crate::task::TaskFuture;
+
+/// Gets places for what was pulled: after the input was asked, which may itself need one.
+pub(crate) struct Turn {
+    admission: Admission,
+    waiting: Option<TaskFuture<Place>>,
+}
+
+impl Turn {
+    pub(crate) fn new(admission: Admission) -> Self {
+        Self {
+            admission,
+            waiting: None,
+        }
+    }
+
+    /// A place, if there is one now. The executor rejects what comes with it once it is closed.
+    pub(crate) fn take(&mut self) -> Option<Place> {
+        let place = self.admission.admit(None, 0).ok();
+        if place.is_some() {
+            self.give_up();
+        }
+        place
+    }
+
+    /// A place, when there is one.
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Place> {
+        if self.waiting.is_none()
+            && let Some(place) = self.take()
+        {
+            return Poll::Ready(place);
+        }
+        let waiting = self.waiting.get_or_insert_with(|| self.admission.enter());
+        Pin::new(waiting).poll(context).map(|result| {
+            self.waiting = None;
+            result.unwrap_or_else(|_closed| Place::uncounted())
+        })
+    }
+
+    /// Lets others go first, since nobody waits any more.
+    pub(crate) fn give_up(&mut self) {
+        self.waiting = None;
+    }
+}
