@@ -592,6 +592,89 @@ tests! {
         });
     }
 
+    fn a_wait_for_a_place_in_the_own_pool_gets_one() {
+        // The worker holds one place, and what is queued the others: an extra worker makes room.
+        for is_awaited in [false, true] {
+            let pool = ThreadPoolExecutor::builder().max_workers(1).queue_limit(2).build().unwrap();
+            let inner = pool.clone();
+            let sum = pool.spawn(move || {
+                let queued: Vec<_> = (0..2).map(|n| inner.spawn(move || n)).collect();
+                let permit = if is_awaited { block_on(inner.reserve()) } else { inner.blocking_reserve() };
+                let last = permit.unwrap().spawn(|| 10);
+                queued.into_iter().chain([last]).map(|future| future.result().unwrap()).sum::<u32>()
+            });
+            assert_eq!(sum.result().unwrap(), 11);
+            eventually("nobody waits any more", || pool.stats().extra_workers() == 0);
+        }
+    }
+
+    fn tasks_that_fill_their_pool_and_wait_for_a_place_get_an_error() {
+        let pool = ThreadPoolExecutor::builder().max_workers(2).queue_limit(0).build().unwrap();
+        let both = Arc::new(Barrier::new(2));
+        let tasks: Vec<_> = (0..2)
+            .map(|_| {
+                let (inner, both) = (pool.clone(), Arc::clone(&both));
+                pool.spawn(move || {
+                    both.wait();
+                    inner.blocking_reserve().map(drop)
+                })
+            })
+            .collect();
+        let results: Vec<_> = tasks.into_iter().map(|task| task.result().unwrap()).collect();
+        // One has to be refused; it ends, and the other has its place.
+        let refused: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+        assert!(!refused.is_empty() && refused.iter().all(TaskError::is_deadlock), "{refused:?}");
+    }
+
+    fn a_permit_that_somebody_else_has_may_come_back() {
+        let pool = ThreadPoolExecutor::builder().max_workers(1).queue_limit(1).build().unwrap();
+        let inner = pool.clone();
+        let permit = pool.try_reserve().unwrap();
+        let waits = pool.spawn(move || inner.blocking_reserve().map(drop));
+        eventually("it waits", || pool.stats().blocked() == 1);
+        assert_eq!(pool.stats().extra_workers(), 0);
+        drop(permit);
+        waits.result().unwrap().unwrap();
+    }
+
+    fn a_map_on_the_own_full_pool() {
+        let pool = ThreadPoolExecutor::builder().max_workers(1).queue_limit(0).build().unwrap();
+        let inner = pool.clone();
+        let sum = pool.spawn(move || inner.map(|n: u32| n, 0..10_u32).into_iter().collect::<Result<Vec<_>, _>>());
+        // The only place is the task's own.
+        let error = sum.result().unwrap().unwrap_err();
+        assert!(error.is_deadlock() || error.is_rejected(), "{error}");
+    }
+
+    fn a_wait_for_the_end_of_a_pool_whose_task_waits_for_the_own_queue() {
+        let (first, second) = (ThreadPoolExecutor::new(1), ThreadPoolExecutor::new(1));
+        let (own, other) = (first.clone(), second.clone());
+        let waits = first.spawn(move || {
+            let queued = own.spawn(|| 7);
+            let needs_it = other.spawn(move || queued.result().unwrap());
+            other.blocking_shutdown(concurrent_futures::Shutdown::new()).unwrap();
+            needs_it.result().unwrap()
+        });
+        assert_eq!(waits.result().unwrap(), 7);
+    }
+
+    fn a_circle_through_the_end_of_a_pool_is_an_error() {
+        let (first, second) = (ThreadPoolExecutor::new(1), ThreadPoolExecutor::new(1));
+        let (send, receive) = mpsc::channel::<TaskFuture<TaskError>>();
+        let other = second.clone();
+        let waits = first.spawn(move || {
+            let me = receive.recv().unwrap();
+            let needs_me = other.spawn(move || me.result().unwrap_err());
+            let error = other.blocking_shutdown(concurrent_futures::Shutdown::new()).unwrap_err();
+            assert!(needs_me.result().unwrap().is_deadlock());
+            error
+        });
+        let handle = waits.handle();
+        send.send(waits).unwrap();
+        eventually("the task ends", || handle.is_done());
+        assert_eq!(handle.outcome(), Some(concurrent_futures::Outcome::Succeeded));
+    }
+
     fn on_the_blocking_threads_of_a_runtime() {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let pool = ThreadPoolExecutor::builder().max_workers(1).runtime(runtime.handle().clone()).build().unwrap();

@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Rejection, TaskError};
+use crate::id::OwnerId;
 use crate::sync::{Mutex, lock};
 use crate::task::{Promise, TaskFuture};
 
@@ -42,6 +43,8 @@ const MOST_UNSWEPT: usize = 64;
 pub struct Admission(Arc<Inner>);
 
 struct Inner {
+    /// The pool whose workers may wait here for each other.
+    pool: OnceLock<OwnerId>,
     /// `None`: everybody may enter.
     limits: Option<Limits>,
     /// Why nobody enters any more; set under the lock.
@@ -60,6 +63,8 @@ struct State {
     /// Places that were given and not given back, and the bytes of the arguments that they hold.
     taken: usize,
     bytes: u64,
+    /// Those of them for which no task was submitted yet.
+    reserved: usize,
     waiting: VecDeque<Promise<Place>>,
     /// How many may wait until those who gave up are looked for.
     sweep_at: usize,
@@ -83,10 +88,22 @@ impl Admission {
             bytes: queue_bytes.unwrap_or(u64::MAX),
         });
         Self(Arc::new(Inner {
+            pool: OnceLock::new(),
             limits,
             closed: OnceLock::new(),
             state: Mutex::new(State::default()),
         }))
+    }
+
+    /// Its places are those of a pool, for which its own workers may wait.
+    pub(crate) fn of_pool(self, pool: OwnerId) -> Self {
+        self.0.pool.get_or_init(|| pool);
+        self
+    }
+
+    /// Whether there are places that were given for tasks which are not submitted yet.
+    pub(crate) fn has_reserved(&self) -> bool {
+        lock(&self.0.state).reserved > 0
     }
 
     /// The place of a task that is submitted now, whose encoded arguments have so many bytes: the one
@@ -101,12 +118,16 @@ impl Admission {
             place.hold(bytes);
             return Ok(place);
         }
+        self.admit_new(Hold::Used(bytes))
+    }
+
+    fn admit_new(&self, hold: Hold) -> Result<Place, TaskError> {
         let is_free = |_: &Limits| self.0.closed.get().is_none();
         let Some(limits) = self.0.limits.filter(is_free) else {
             return Ok(Place::uncounted());
         };
         let mut state = lock(&self.0.state);
-        let place = self.0.take(&mut state, limits, bytes);
+        let place = self.0.take(&mut state, limits, hold);
         place.ok_or_else(|| TaskError::rejected(Rejection::QueueFull))
     }
 
@@ -117,7 +138,7 @@ impl Admission {
     pub fn try_enter(&self) -> Result<Place, TaskError> {
         match self.0.closed.get() {
             Some(why) => Err(why.clone()),
-            None => self.admit(None, 0),
+            None => self.admit_new(Hold::Reserved),
         }
     }
 
@@ -136,10 +157,11 @@ impl Admission {
         if let Some(why) = self.0.closed.get() {
             return TaskFuture::ready(Err(why.clone()));
         }
-        if let Some(place) = self.0.take(&mut state, limits, 0) {
+        if let Some(place) = self.0.take(&mut state, limits, Hold::Reserved) {
             return TaskFuture::ready(Ok(place));
         }
-        let (promise, future) = Promise::new();
+        let pool = self.0.pool.get().copied();
+        let (promise, future) = Promise::of_place(pool.unwrap_or(OwnerId::NONE));
         state.waiting.push_back(promise);
         let gone = state.sweep();
         drop(state);
@@ -176,13 +198,13 @@ impl Limits {
 
 impl Inner {
     /// A place, if there is room. Then nobody waits.
-    fn take(self: &Arc<Self>, state: &mut State, limits: Limits, bytes: u64) -> Option<Place> {
+    fn take(self: &Arc<Self>, state: &mut State, limits: Limits, hold: Hold) -> Option<Place> {
         limits.has_room(state).then(|| {
             state.taken += 1;
-            state.bytes += bytes;
+            state.add(hold);
             Place {
                 inner: Some(Arc::clone(self)),
-                bytes,
+                hold,
             }
         })
     }
@@ -197,7 +219,7 @@ impl Inner {
                 // From its start on nobody can give up any more; who did before gets nothing.
                 let place = promise
                     .start()
-                    .then(|| self.take(state, limits, 0))
+                    .then(|| self.take(state, limits, Hold::Reserved))
                     .flatten();
                 granted.push((promise, place));
             }
@@ -207,6 +229,20 @@ impl Inner {
 }
 
 impl State {
+    fn add(&mut self, hold: Hold) {
+        match hold {
+            Hold::Reserved => self.reserved += 1,
+            Hold::Used(bytes) => self.bytes += bytes,
+        }
+    }
+
+    fn remove(&mut self, hold: Hold) {
+        match hold {
+            Hold::Reserved => self.reserved -= 1,
+            Hold::Used(bytes) => self.bytes -= bytes,
+        }
+    }
+
     /// Takes out those who gave up, if they may be the most.
     fn sweep(&mut self) -> VecDeque<Promise<Place>> {
         if self.waiting.len() <= self.sweep_at.max(MOST_UNSWEPT) {
@@ -229,7 +265,16 @@ impl State {
 pub struct Place {
     /// `None`: it is not counted.
     inner: Option<Arc<Inner>>,
-    bytes: u64,
+    hold: Hold,
+}
+
+/// What a place is held for.
+#[derive(Clone, Copy, Debug)]
+enum Hold {
+    /// A task that is not submitted yet.
+    Reserved,
+    /// A task whose encoded arguments have so many bytes.
+    Used(u64),
 }
 
 impl Place {
@@ -237,7 +282,7 @@ impl Place {
     pub(crate) fn uncounted() -> Self {
         Self {
             inner: None,
-            bytes: 0,
+            hold: Hold::Reserved,
         }
     }
 
@@ -249,11 +294,12 @@ impl Place {
 
     /// It is used for a task whose encoded arguments have so many bytes.
     fn hold(&mut self, bytes: u64) {
-        if bytes > 0
-            && let Some(inner) = &self.inner
-        {
-            self.bytes += bytes;
-            lock(&inner.state).bytes += bytes;
+        if let Some(inner) = &self.inner {
+            let used = Hold::Used(bytes);
+            let mut state = lock(&inner.state);
+            state.remove(self.hold);
+            state.add(used);
+            self.hold = used;
         }
     }
 }
@@ -264,7 +310,7 @@ impl Drop for Place {
         if let Some(inner) = &self.inner {
             let mut state = lock(&inner.state);
             state.taken -= 1;
-            state.bytes -= self.bytes;
+            state.remove(self.hold);
             let granted = inner.grant(&mut state);
             drop(state);
             for (promise, place) in granted {
@@ -293,7 +339,7 @@ impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Place")
             .field("is_counted", &self.is_counted())
-            .field("bytes", &self.bytes)
+            .field("hold", &self.hold)
             .finish_non_exhaustive()
     }
 }

@@ -210,6 +210,12 @@ impl<T> Ranked<T> {
         taken
     }
 
+    /// All tasks, in no particular order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        let ordinary = self.ordinary.iter().map(|(_, task)| task);
+        ordinary.chain(self.others.values())
+    }
+
     /// Takes out all tasks, in the order of their ranks.
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = T> + use<T> {
         std::mem::take(self).into_ranks().map(|(_, _, task)| task)

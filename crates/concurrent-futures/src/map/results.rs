@@ -121,7 +121,10 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
             return Some(result);
         }
         let deadline = self.expiry.deadline();
-        let waits_for = |map: &Self| map.in_flight.waits_for();
+        let waits_for = |map: &Self| {
+            let place = map.turn.waits_for().filter(|_| map.in_flight.len() == 0);
+            place.unwrap_or_else(|| map.in_flight.waits_for())
+        };
         match block_until(deadline, self, Self::poll_in_time, waits_for) {
             Ok(Some(next)) => next,
             Ok(None) => Some(Err(self.expire())),

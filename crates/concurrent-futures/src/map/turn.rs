@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::executor::{Admission, Place};
-use crate::task::TaskFuture;
+use crate::task::{TaskFuture, Wait};
 
 /// Gets places for what was pulled: after the input was asked, which may itself need one.
 pub(crate) struct Turn {
@@ -45,6 +45,11 @@ impl Turn {
             self.waiting = None;
             result.unwrap_or_else(|_closed| Place::uncounted())
         })
+    }
+
+    /// What a pending [`poll`](Self::poll) waits for.
+    pub(crate) fn waits_for(&self) -> Option<Wait> {
+        Some(Wait::one(self.waiting.as_ref()?.cell()))
     }
 
     /// Lets others go first, since nobody waits any more.

@@ -11,7 +11,7 @@ use super::pool::ThreadPoolExecutor;
 use super::shared::{Initializer, Shared};
 use super::spawner::Spawner;
 use crate::cpus;
-use crate::executor::{Admission, BuildError, InitializerResult, Observer};
+use crate::executor::{BuildError, InitializerResult, Observer};
 
 /// As tokio's for its blocking threads.
 const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -172,10 +172,9 @@ impl ThreadPoolBuilder {
                 keep_alive: self.keep_alive.unwrap_or(DEFAULT_KEEP_ALIVE),
             },
         };
-        let admission = Admission::new(max_workers, self.queue_limit, None);
         let shared = Shared::new(
             max_workers,
-            admission,
+            self.queue_limit,
             spawner,
             self.observer,
             self.initializer,

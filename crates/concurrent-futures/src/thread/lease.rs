@@ -112,10 +112,7 @@ impl ExtraWorker {
         let member = post.enter(true);
         match prepare(|| self.pool.initialize()) {
             Ok(()) => {
-                if let Some(Extra(task)) = self.task.take()
-                    && let Some(started) = task.begin()
-                {
-                    self.pool.queue.begun_in_place(&task);
+                if let Some(started) = self.begin() {
                     let _entered = self.pool.home.get().map(tokio::runtime::Handle::enter);
                     Runner::run(&post, started);
                 }
@@ -126,9 +123,30 @@ impl ExtraWorker {
         post.leave();
     }
 
+    /// Begins its task, unless others were faster.
+    fn begin(&mut self) -> Option<Started> {
+        match self.task.take()? {
+            Extra::Task(task) => {
+                let started = task.begin()?;
+                self.pool.queue.begun_in_place(&task);
+                Some(started)
+            }
+            Extra::Any => loop {
+                if let Some(started) = self.pool.queue.take_any()?.start() {
+                    return Some(started);
+                }
+            },
+        }
+    }
+
     /// It cannot run.
     fn give_up(&mut self, why: &TaskError) {
-        if let Some(Extra(task)) = self.task.take() {
+        let task = match self.task.take() {
+            None => None,
+            Some(Extra::Task(task)) => Some(task),
+            Some(Extra::Any) => self.pool.queue.take_any().map(|task| task.cell().clone()),
+        };
+        if let Some(task) = task {
             task.finish_queued(|| why.clone());
         }
     }

@@ -208,6 +208,20 @@ impl Queue {
         }
     }
 
+    /// Whether tasks lie here that nobody has begun.
+    pub(super) fn has_queued(&self) -> bool {
+        let (front, state) = self.lock_all();
+        let plain = front.iter().chain(&state.back);
+        let mut all = plain.chain(state.ranked.iter());
+        all.any(|task| task.cell().is_queued())
+    }
+
+    /// The next task, for who is no lease.
+    pub(super) fn take_any(&self) -> Option<Runnable> {
+        let (mut front, mut state) = self.lock_all();
+        state.take_next(&mut front)
+    }
+
     /// There is one more worker beside the leases.
     pub(super) fn begin_extra(&self) {
         lock(&self.state).extra += 1;
@@ -501,6 +515,13 @@ impl State {
     /// How many tasks there are beside the front half.
     fn len(&self) -> usize {
         self.back.len() + self.ranked.len()
+    }
+
+    fn take_next(&mut self, front: &mut VecDeque<Runnable>) -> Option<Runnable> {
+        if front.is_empty() {
+            std::mem::swap(front, &mut self.back);
+        }
+        front.pop_front().or_else(|| Some(self.ranked.pop()?.task))
     }
 
     fn is_sweep_due(&self) -> bool {

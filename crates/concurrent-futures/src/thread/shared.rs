@@ -50,15 +50,16 @@ pub(super) fn runtime_has_shut_down() -> TaskError {
 impl Shared {
     pub(super) fn new(
         max_workers: usize,
-        admission: Admission,
+        queue_limit: Option<usize>,
         spawner: Spawner,
         observer: Option<Arc<dyn Observer>>,
         initializer: Option<Initializer>,
     ) -> Arc<Self> {
+        let id = OwnerId::next();
         let pool = Arc::new(Self {
-            id: OwnerId::next(),
+            id,
             queue: Queue::new(max_workers),
-            admission,
+            admission: Admission::new(max_workers, queue_limit, None).of_pool(id),
             spawner,
             slots: Slots::default(),
             home: Home::default(),
@@ -202,7 +203,7 @@ impl Shared {
 
     pub(super) fn shutdown(&self, how: Shutdown) -> TaskFuture<()> {
         let waits_for_itself = current_pool() == self.id;
-        let (promise, future) = Promise::named("shutdown of the pool");
+        let (promise, future) = Promise::of_end(self.id);
         let closer = if how.wait && !waits_for_itself {
             match how.deadline {
                 Some(limit) => promise.expire_after(limit),
@@ -315,6 +316,14 @@ impl Pool for Shared {
 
     fn count_extra(&self) {
         self.queue.begin_extra();
+    }
+
+    fn has_queued(&self) -> bool {
+        self.queue.has_queued()
+    }
+
+    fn has_reserved(&self) -> bool {
+        self.admission.has_reserved()
     }
 
     fn start_extra(self: Arc<Self>, task: Extra) {

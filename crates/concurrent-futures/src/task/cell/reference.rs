@@ -156,6 +156,19 @@ impl CellRef {
         self.state().start() || self.is_unfinished()
     }
 
+    /// The pool that counts this task.
+    fn owner_to_tell(&self) -> Option<Arc<dyn Owner>> {
+        match self.is_of_pool() {
+            true => None,
+            false => owner::find(self.header().owner),
+        }
+    }
+
+    /// It is not a task but a promise of its pool: of a place while queued, of its end afterwards.
+    pub(in crate::task) fn is_of_pool(&self) -> bool {
+        self.snapshot().has(state::OF_POOL)
+    }
+
     fn remote_owner(&self, snapshot: Snapshot) -> Option<Arc<dyn Owner>> {
         snapshot
             .has(state::REMOTE)
@@ -258,7 +271,7 @@ impl CellRef {
         self.stop_clock(Clock::Queue);
         let error = self.name_error(error());
         let outcome = Outcome::of_error(&error);
-        if let Some(owner) = owner::find(self.header().owner) {
+        if let Some(owner) = self.owner_to_tell() {
             owner.left_queue(self.info(), outcome);
         }
         self.publish_error(error, outcome);
@@ -284,7 +297,7 @@ impl CellRef {
         self.request_stop();
         let error = self.name_error(error());
         let outcome = Outcome::of_error(&error);
-        if let Some(owner) = owner::find(self.header().owner) {
+        if let Some(owner) = self.owner_to_tell() {
             owner.overtaken(self.info(), outcome);
         }
         self.publish_error(error, outcome);

@@ -70,7 +70,8 @@ impl Runnable {
 impl CellRef {
     /// Begins a task that runs in this process and lies in a queue, where its [`Runnable`] stays.
     pub(crate) fn begin(&self) -> Option<Started> {
-        (self.is_queued() && self.state().start()).then(|| Started(self.clone()))
+        let is_there = self.is_queued() && !self.is_of_pool();
+        (is_there && self.state().start()).then(|| Started(self.clone()))
     }
 }
 

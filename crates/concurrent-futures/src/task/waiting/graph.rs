@@ -56,15 +56,26 @@ pub(crate) trait Pool: Send + Sync {
     /// Counts one more extra worker, under the graph's lock.
     fn count_extra(&self);
 
-    /// Starts the extra worker that was counted. It runs `task` if nobody else has begun it.
+    /// Whether tasks are queued. Asked under the graph's lock.
+    fn has_queued(&self) -> bool;
+
+    /// Whether places are reserved for tasks that are not submitted yet. Asked under the graph's lock.
+    fn has_reserved(&self) -> bool;
+
+    /// Starts the extra worker that was counted. It does nothing if others were faster.
     fn start_extra(self: Arc<Self>, task: Extra);
 
     /// A task was begun while it lay in the queue.
     fn begun_in_place(&self, task: &CellRef);
 }
 
-/// The task of an extra worker.
-pub(crate) struct Extra(pub(crate) CellRef);
+/// What an extra worker runs.
+pub(crate) enum Extra {
+    /// The task that somebody waits for.
+    Task(CellRef),
+    /// Any task in the queue: somebody waits for its place.
+    Any,
+}
 
 /// What the graph has to know of a member before it hears of a wait.
 pub(super) struct Introduction<'a> {
@@ -230,16 +241,14 @@ impl Graph {
                     unpark.wake();
                 }
             }
-            Finding::Hangs { pool, task } => {
+            Finding::Hangs { pool, extra } => {
                 pool.count_extra();
                 drop(state);
-                pool.start_extra(Extra(task));
+                pool.start_extra(extra);
             }
-            Finding::Refused { task } => {
+            Finding::Refused { task, why } => {
                 drop(state);
-                task.finish_queued(|| {
-                    TaskError::deadlock("the initializer of a pool waits for a task of the pool")
-                });
+                task.finish_queued(|| TaskError::deadlock(why));
             }
         }
     }

@@ -95,9 +95,20 @@ impl Pool for TwoWorkers {
     }
 
     fn start_extra(self: Arc<Self>, task: Extra) {
-        run(&task.0);
+        match task {
+            Extra::Task(task) => run(&task),
+            Extra::Any => unreachable!("nobody waits for a place"),
+        }
         *self.extra.lock().unwrap() -= 1;
         self.graph.look_again();
+    }
+
+    fn has_queued(&self) -> bool {
+        true
+    }
+
+    fn has_reserved(&self) -> bool {
+        false
     }
 
     fn begun_in_place(&self, _task: &CellRef) {}

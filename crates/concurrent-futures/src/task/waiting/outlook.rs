@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::graph::{MemberKey, Pool, Role, State, Waiting};
+use super::graph::{Extra, MemberKey, Pool, Role, State, Waiting};
 use super::wait::{Needs, Wait};
 use crate::id::{OwnerId, TaskId};
 use crate::task::cell::CellRef;
@@ -20,10 +20,10 @@ pub(super) enum Finding {
         members: Vec<MemberKey>,
         text: String,
     },
-    /// It can go on if the pool gets an extra worker that runs this task.
-    Hangs { pool: Arc<dyn Pool>, task: CellRef },
-    /// Extra workers would not help: what prepares them waits for one in turn.
-    Refused { task: CellRef },
+    /// It can go on if the pool gets an extra worker.
+    Hangs { pool: Arc<dyn Pool>, extra: Extra },
+    /// Extra workers would not help.
+    Refused { task: CellRef, why: &'static str },
 }
 
 /// Where a task is that is waited for.
@@ -32,8 +32,10 @@ enum Whereabouts {
     Elsewhere,
     /// On the thread of a member that waits.
     On(MemberKey),
-    /// In the queue of a pool whose members all wait.
+    /// In the queue of a pool whose members all wait; or it is a place there.
     Queued(OwnerId),
+    /// It is the end of a pool, for which all of its members have to go on.
+    Ending(OwnerId),
 }
 
 /// The graph at one moment.
@@ -76,16 +78,33 @@ impl<'a> Outlook<'a> {
             }
             // Any queued task that one of them waits for will do; what waits for it goes on then.
             for task in waits(waiting).flat_map(|wait| &wait.tasks) {
-                if let Whereabouts::Queued(pool) = self.whereabouts(task)
-                    && let Some(worker) = pools.get(&pool)
-                {
-                    let task = task.clone();
-                    if is_extra_prepared {
-                        return Finding::Refused { task };
-                    }
-                    let pool = Arc::clone(&self.state.members[worker].pool);
-                    found = Finding::Hangs { pool, task };
+                let Whereabouts::Queued(pool) = self.whereabouts(task) else {
+                    continue;
+                };
+                let Some(worker) = pools.get(&pool) else {
+                    continue;
+                };
+                let task = task.clone();
+                let pool = Arc::clone(&self.state.members[worker].pool);
+                if is_extra_prepared {
+                    let why = "the initializer of a pool waits for a task of the pool";
+                    return Finding::Refused { task, why };
+                }
+                if !task.is_of_pool() {
+                    let extra = Extra::Task(task);
+                    found = Finding::Hangs { pool, extra };
                     break;
+                }
+                if pool.has_queued() {
+                    let extra = Extra::Any;
+                    found = Finding::Hangs { pool, extra };
+                    break;
+                }
+                // Who has reserved a place may give it back. If nobody has, all are taken by tasks
+                // that wait for another one.
+                if !pool.has_reserved() && self.firmly(*key).is_some() {
+                    let why = "all tasks of a pool that is full wait for a place in it";
+                    return Finding::Refused { task, why };
                 }
             }
         }
@@ -99,6 +118,8 @@ impl<'a> Outlook<'a> {
                 Some(_) => Whereabouts::Queued(task.owner()),
                 None => Whereabouts::Elsewhere,
             }
+        } else if task.is_unfinished() && task.is_of_pool() {
+            Whereabouts::Ending(task.owner())
         } else if task.is_unfinished() {
             let member = self.state.running.get(&task.id());
             member
@@ -109,18 +130,20 @@ impl<'a> Outlook<'a> {
         }
     }
 
+    /// The members of a pool that wait.
+    fn waiting_in(&self, pool: OwnerId) -> impl Iterator<Item = MemberKey> {
+        let members = self.state.members.iter();
+        members
+            .filter(move |(_, waiting)| waiting.pool.id() == pool)
+            .map(|(key, _)| *key)
+    }
+
     /// The members of a pool, if all of them wait.
     fn members_of(&self, pool: OwnerId) -> Option<Rc<[MemberKey]>> {
         if let Some(known) = self.pools.borrow().get(&pool) {
             return known.clone();
         }
-        let members: Vec<MemberKey> = self
-            .state
-            .members
-            .iter()
-            .filter(|(_, waiting)| waiting.pool.id() == pool)
-            .map(|(key, _)| *key)
-            .collect();
+        let members: Vec<MemberKey> = self.waiting_in(pool).collect();
         let all = members.first().copied().and_then(|first| {
             let strength = self.state.members[&first].pool.strength();
             // A worker that runs its pool's initializer is still one that looks for work.
@@ -151,6 +174,7 @@ impl<'a> Outlook<'a> {
                 match self.whereabouts(task) {
                     Whereabouts::Elsewhere => {}
                     Whereabouts::On(member) => visit(member),
+                    Whereabouts::Ending(pool) => self.waiting_in(pool).for_each(visit),
                     // They were visited together.
                     Whereabouts::Queued(pool) if !pools.insert(pool) => {}
                     Whereabouts::Queued(pool) => {
@@ -211,6 +235,9 @@ impl<'a> Outlook<'a> {
             Whereabouts::Elsewhere => false,
             Whereabouts::On(member) => members.contains(&member),
             Whereabouts::Queued(pool) => pools.contains_key(&pool),
+            Whereabouts::Ending(pool) => self
+                .waiting_in(pool)
+                .any(|member| members.contains(&member)),
         };
         !has_verdict
             && waits(waiting).all(|wait| match wait.needs {
@@ -222,33 +249,45 @@ impl<'a> Outlook<'a> {
     /// The circle of running tasks through this member, if all in it wait for ever for all of their
     /// tasks.
     fn circle(&self, first: MemberKey) -> Option<Finding> {
-        // A way through the graph, and how many of the tasks at each step were tried.
+        // A way through the graph, and the steps from each of its members that were not tried.
         let mut way: Vec<(MemberKey, &CellRef)> = Vec::new();
-        let mut tried = vec![(first, 0)];
+        let mut untried = vec![(first, self.steps(first))];
         let mut visited = BTreeSet::from([first]);
-        while let Some((member, next)) = tried.last_mut() {
-            let Some(task) = self.firmly(*member).and_then(|wait| wait.tasks.get(*next)) else {
-                tried.pop();
+        while let Some((member, steps)) = untried.last_mut() {
+            let Some((task, next)) = steps.pop() else {
+                untried.pop();
                 way.pop();
                 continue;
             };
-            *next += 1;
-            let Whereabouts::On(other) = self.whereabouts(task) else {
-                continue;
-            };
-            if other == first {
+            if next == first {
                 way.push((*member, task));
                 return Some(Finding::Circle {
                     text: self.in_words(&way),
                     members: way.into_iter().map(|(member, _)| member).collect(),
                 });
             }
-            if visited.insert(other) {
+            if visited.insert(next) {
                 way.push((*member, task));
-                tried.push((other, 0));
+                untried.push((next, self.steps(next)));
             }
         }
         None
+    }
+
+    /// The tasks that a member waits for with a wait that only an error or all of its tasks can end,
+    /// and the members on whose threads they are.
+    fn steps(&self, member: MemberKey) -> Vec<(&'a CellRef, MemberKey)> {
+        let mut steps = Vec::new();
+        for task in self.firmly(member).iter().flat_map(|wait| &wait.tasks) {
+            match self.whereabouts(task) {
+                Whereabouts::Elsewhere | Whereabouts::Queued(_) => {}
+                Whereabouts::On(member) => steps.push((task, member)),
+                Whereabouts::Ending(pool) => {
+                    steps.extend(self.waiting_in(pool).map(|member| (task, member)));
+                }
+            }
+        }
+        steps
     }
 
     /// The tasks of a circle, in their order.
@@ -262,8 +301,14 @@ impl<'a> Outlook<'a> {
         for (member, next) in way {
             // From the task that the one before waits for to the one that runs in its place.
             let on_thread = &self.state.members[member].tasks;
-            let first = on_thread.iter().position(|task| *task == entry.id());
-            tasks.extend_from_slice(&on_thread[first.unwrap_or(0)..]);
+            match on_thread.iter().position(|task| *task == entry.id()) {
+                Some(first) => tasks.extend_from_slice(&on_thread[first..]),
+                // It is the end of the pool.
+                None => {
+                    tasks.push(entry.id());
+                    tasks.extend_from_slice(on_thread);
+                }
+            }
             entry = next;
         }
         tasks.push(entry.id());
