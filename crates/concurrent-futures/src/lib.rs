@@ -87,6 +87,7 @@ mod context;
 mod cpus;
 mod error;
 mod executor;
+mod group;
 mod id;
 mod map;
 mod panic;
@@ -118,6 +119,7 @@ pub use executor::{
     BuildError, BuildErrorKind, Chunk, Executor, Fallible, InitializerResult, InlineExecutor, Job,
     Observer, Portable, Run, Shutdown, Stats, TaskFn, TaskOptions, Times, WithOptions, WorkerId,
 };
+pub use group::{SelectOk, TryJoinAll, select_ok, try_join_all};
 pub use id::TaskId;
 pub use map::{Map, Mapping};
 #[cfg(all(

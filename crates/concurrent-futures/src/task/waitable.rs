@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::future::TaskFuture;
+use super::future::{AbortOutcome, TaskFuture};
 use super::outcome::Outcome;
 use super::shared::SharedTaskFuture;
 use super::waiter::Sink;
@@ -22,7 +22,7 @@ impl<W: Waits> Waitable for W {}
 pub(crate) mod sealed {
     //! How the futures are waited for: not for use outside of this crate.
 
-    use super::{Arc, Outcome, Sink};
+    use super::{AbortOutcome, Arc, Outcome, Sink};
 
     /// The part of [`Waitable`](super::Waitable) that is this crate's own.
     pub trait Waits {
@@ -35,6 +35,12 @@ pub(crate) mod sealed {
 
         /// Takes back what was asked for.
         fn forget_waiter(&mut self);
+
+        /// As [`TaskFuture::cancel`](crate::TaskFuture::cancel).
+        fn cancel(&self) -> bool;
+
+        /// As [`TaskFuture::abort`](crate::TaskFuture::abort).
+        fn abort(&self) -> AbortOutcome;
     }
 }
 
@@ -50,6 +56,14 @@ impl<T> Waits for TaskFuture<T> {
     fn forget_waiter(&mut self) {
         self.result_ref().forget_waiter();
     }
+
+    fn cancel(&self) -> bool {
+        Self::cancel(self)
+    }
+
+    fn abort(&self) -> AbortOutcome {
+        Self::abort(self)
+    }
 }
 
 impl<T> Waits for SharedTaskFuture<T> {
@@ -63,6 +77,14 @@ impl<T> Waits for SharedTaskFuture<T> {
 
     fn forget_waiter(&mut self) {
         Self::forget_waiter(self);
+    }
+
+    fn cancel(&self) -> bool {
+        Self::cancel(self)
+    }
+
+    fn abort(&self) -> AbortOutcome {
+        Self::abort(self)
     }
 }
 
@@ -78,6 +100,14 @@ impl<W: Waits> Waits for &mut W {
     fn forget_waiter(&mut self) {
         W::forget_waiter(self);
     }
+
+    fn cancel(&self) -> bool {
+        W::cancel(self)
+    }
+
+    fn abort(&self) -> AbortOutcome {
+        W::abort(self)
+    }
 }
 
 impl<K, W: Waits> Waits for (K, W) {
@@ -91,5 +121,13 @@ impl<K, W: Waits> Waits for (K, W) {
 
     fn forget_waiter(&mut self) {
         self.1.forget_waiter();
+    }
+
+    fn cancel(&self) -> bool {
+        self.1.cancel()
+    }
+
+    fn abort(&self) -> AbortOutcome {
+        self.1.abort()
     }
 }
