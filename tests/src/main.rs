@@ -5,6 +5,7 @@ mod as_completed;
 mod cancellation;
 mod executor;
 mod future;
+mod groups;
 mod harness;
 mod initializer;
 mod map;

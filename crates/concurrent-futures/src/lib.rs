@@ -32,7 +32,8 @@
 //! # }
 //! ```
 //!
-//! Several futures are waited for with [`wait`] and [`as_completed`]. What can go wrong is a
+//! Several futures are waited for with [`wait`] and [`as_completed`]; [`try_join_all`] and
+//! [`select_ok`] stop the rest when an error or a value is enough. What can go wrong is a
 //! [`TaskError`]: a function's own error ([`Executor::try_submit`]), a panic, a cancellation, a time
 //! limit ([`TaskOptions`]), a rejection, a worker process that was lost. A running task sees with
 //! [`task::current`] that it should stop; in a process it can be ended. [`Promise`] is the other end of
@@ -87,6 +88,7 @@ mod context;
 mod cpus;
 mod error;
 mod executor;
+mod group;
 mod id;
 mod map;
 mod panic;
@@ -119,6 +121,7 @@ pub use executor::{
     InlineExecutor, Job, Observer, Permit, Place, Portable, Run, Shutdown, Stats, TaskFn,
     TaskOptions, Times, WithOptions, WorkerId,
 };
+pub use group::{SelectOk, TryJoinAll, select_ok, try_join_all};
 pub use id::TaskId;
 pub use map::{Map, Mapping};
 #[cfg(all(

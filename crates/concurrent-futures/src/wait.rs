@@ -139,6 +139,34 @@ pub struct Waited<W> {
     pub pending: Vec<W>,
 }
 
+impl<W: Waitable> Waited<W> {
+    /// Cancels what is pending and has not started: see [`TaskFuture::cancel`](crate::TaskFuture::cancel).
+    pub fn cancel_pending(&self) {
+        for future in &self.pending {
+            Waits::cancel(future);
+        }
+    }
+
+    /// Aborts what is pending: see [`TaskFuture::abort`](crate::TaskFuture::abort).
+    ///
+    /// ```
+    /// use concurrent_futures::{wait, Promise};
+    ///
+    /// let (promise, first) = Promise::new();
+    /// let (_never, second) = Promise::new();
+    /// promise.fulfil(1).unwrap();
+    /// let waited = wait([first, second]).first_completed().blocking_wait()?;
+    /// waited.abort_pending();
+    /// assert!(waited.pending[0].is_cancelled());
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
+    pub fn abort_pending(&self) {
+        for future in &self.pending {
+            Waits::abort(future);
+        }
+    }
+}
+
 /// A wait that goes on: what [`Wait`] becomes when it is awaited.
 ///
 /// # Cancel safety

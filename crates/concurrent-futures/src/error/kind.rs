@@ -30,6 +30,9 @@ pub enum ErrorKind {
     Codec,
     /// The wait could never have ended.
     Deadlock,
+    /// One value of several tasks was wanted, and there was none:
+    /// [`TaskError::errors`](super::TaskError::errors) says why.
+    AllFailed,
 }
 
 /// Which time limit passed.

@@ -74,7 +74,11 @@ enum What {
     Unfinished {
         left: usize,
         of: usize,
+        /// Of those that are finished, by time.
+        errors: Vec<TaskError>,
     },
+    /// By time.
+    AllFailed(Vec<TaskError>),
     Rejected(Rejection),
     Abandoned,
     WouldBlock,
@@ -165,7 +169,25 @@ impl TaskError {
     }
 
     pub(crate) fn unfinished(left: usize, of: usize) -> Self {
-        Self::new(What::Unfinished { left, of }, Ran::Maybe)
+        let errors = Vec::new();
+        Self::new(What::Unfinished { left, of, errors }, Ran::Maybe)
+    }
+
+    /// Adds the errors of those that are finished, to an error made by [`unfinished`](Self::unfinished).
+    pub(crate) fn beside(mut self, finished: Vec<Self>) -> Self {
+        if let What::Unfinished { errors, .. } = &mut self.0.what {
+            *errors = finished;
+        }
+        self
+    }
+
+    /// The error of a group of which one value would have been enough.
+    pub(crate) fn all_failed(errors: Vec<Self>) -> Self {
+        let ran = match errors.iter().all(|error| error.ran() == Ran::No) {
+            true => Ran::No,
+            false => Ran::Maybe,
+        };
+        Self::new(What::AllFailed(errors), ran)
     }
 
     /// The error of a task that an executor does not take.
@@ -253,6 +275,7 @@ impl TaskError {
             What::WouldBlock => ErrorKind::WouldBlock,
             What::Codec(..) => ErrorKind::Codec,
             What::Deadlock(_) => ErrorKind::Deadlock,
+            What::AllFailed(_) => ErrorKind::AllFailed,
         }
     }
 
@@ -326,6 +349,12 @@ impl TaskError {
     #[must_use]
     pub fn is_deadlock(&self) -> bool {
         self.kind() == ErrorKind::Deadlock
+    }
+
+    /// No task of a [`select_ok`](crate::select_ok) gave a value.
+    #[must_use]
+    pub fn is_all_failed(&self) -> bool {
+        self.kind() == ErrorKind::AllFailed
     }
 
     /// Which time limit passed, if one did.
@@ -407,7 +436,19 @@ impl TaskError {
         }
     }
 
-    /// The position of the item in the input of a `map`, from 0.
+    /// The errors of the tasks that had failed when a [`select_ok`](crate::select_ok) ended without a
+    /// value, in the order in which they failed. The last of them is the [`source`](Error::source).
+    ///
+    /// Empty for other errors.
+    #[must_use]
+    pub fn errors(&self) -> &[TaskError] {
+        match &self.0.what {
+            What::AllFailed(errors) | What::Unfinished { errors, .. } => errors,
+            _ => &[],
+        }
+    }
+
+    /// The position of the item in the input of a `map`, or of the future in that of a group, from 0.
     #[must_use]
     pub fn index(&self) -> Option<usize> {
         self.0.index
@@ -477,10 +518,10 @@ impl fmt::Debug for TaskError {
 
 impl Error for TaskError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.0
-            .source
-            .as_deref()
-            .map(|error| error as &(dyn Error + 'static))
+        match self.errors().last() {
+            Some(last) => Some(last),
+            None => self.0.source.as_deref().map(|error| error as _),
+        }
     }
 }
 

@@ -10,8 +10,11 @@ impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = &*self.0;
         match &inner.what {
-            What::Unfinished { left, of } => {
+            What::Unfinished { left, of, .. } => {
                 return write!(f, "{left} (of {of}) futures unfinished");
+            }
+            What::AllFailed(errors) => {
+                return write!(f, "none of {} futures succeeded", errors.len());
             }
             What::WouldBlock => {
                 return f.write_str(
@@ -81,7 +84,7 @@ impl fmt::Display for TaskError {
                 )
             }
             What::Deadlock(cycle) => write!(f, "waits for itself: {cycle}"),
-            What::Unfinished { .. } | What::WouldBlock => Ok(()),
+            What::Unfinished { .. } | What::AllFailed(_) | What::WouldBlock => Ok(()),
         }
     }
 }

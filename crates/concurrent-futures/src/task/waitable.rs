@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::cell::CellRef;
-use super::future::TaskFuture;
+use super::future::{AbortOutcome, TaskFuture};
 use super::outcome::Outcome;
 use super::shared::SharedTaskFuture;
 use super::waiter::Sink;
@@ -23,7 +23,7 @@ impl<W: Waits> Waitable for W {}
 pub(crate) mod sealed {
     //! How the futures are waited for: not for use outside of this crate.
 
-    use super::{Arc, CellRef, Outcome, Sink};
+    use super::{AbortOutcome, Arc, CellRef, Outcome, Sink};
 
     /// The part of [`Waitable`](super::Waitable) that is this crate's own.
     pub trait Waits {
@@ -39,6 +39,12 @@ pub(crate) mod sealed {
 
         /// Takes back what was asked for.
         fn forget_waiter(&mut self);
+
+        /// As [`TaskFuture::cancel`](crate::TaskFuture::cancel).
+        fn cancel(&self) -> bool;
+
+        /// As [`TaskFuture::abort`](crate::TaskFuture::abort).
+        fn abort(&self) -> AbortOutcome;
     }
 }
 
@@ -58,6 +64,14 @@ impl<T> Waits for TaskFuture<T> {
     fn forget_waiter(&mut self) {
         self.result_ref().forget_waiter();
     }
+
+    fn cancel(&self) -> bool {
+        Self::cancel(self)
+    }
+
+    fn abort(&self) -> AbortOutcome {
+        Self::abort(self)
+    }
 }
 
 impl<T> Waits for SharedTaskFuture<T> {
@@ -75,6 +89,14 @@ impl<T> Waits for SharedTaskFuture<T> {
 
     fn forget_waiter(&mut self) {
         Self::forget_waiter(self);
+    }
+
+    fn cancel(&self) -> bool {
+        Self::cancel(self)
+    }
+
+    fn abort(&self) -> AbortOutcome {
+        Self::abort(self)
     }
 }
 
@@ -94,6 +116,14 @@ impl<W: Waits> Waits for &mut W {
     fn forget_waiter(&mut self) {
         W::forget_waiter(self);
     }
+
+    fn cancel(&self) -> bool {
+        W::cancel(self)
+    }
+
+    fn abort(&self) -> AbortOutcome {
+        W::abort(self)
+    }
 }
 
 impl<K, W: Waits> Waits for (K, W) {
@@ -111,5 +141,13 @@ impl<K, W: Waits> Waits for (K, W) {
 
     fn forget_waiter(&mut self) {
         self.1.forget_waiter();
+    }
+
+    fn cancel(&self) -> bool {
+        self.1.cancel()
+    }
+
+    fn abort(&self) -> AbortOutcome {
+        self.1.abort()
     }
 }
