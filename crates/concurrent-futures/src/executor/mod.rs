@@ -6,7 +6,6 @@ mod inline;
 mod job;
 mod observer;
 mod options;
-#[allow(dead_code, reason = "the pools come next")]
 mod ranked;
 mod stats;
 mod submit;
@@ -22,6 +21,5 @@ pub use submit::{Executor, WithOptions};
 
 pub(crate) use function::assert_captures_nothing;
 pub(crate) use job::{Call, TryCall, run_chunk};
-#[allow(unused_imports, reason = "the pools come next")]
-pub(crate) use ranked::{Ranked, Taken};
+pub(crate) use ranked::Ranked;
 pub(crate) use stats::{GROUPING_POWER, MAX_VALUE_POWER};

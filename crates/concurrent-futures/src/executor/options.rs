@@ -72,12 +72,10 @@ impl TaskOptions {
         self
     }
 
-    #[expect(dead_code, reason = "pools do not look at it yet")]
     pub(crate) fn urgency(&self) -> i32 {
         self.priority
     }
 
-    #[expect(dead_code, reason = "pools do not look at it yet")]
     pub(crate) fn most_retries(&self) -> u32 {
         self.retries
     }

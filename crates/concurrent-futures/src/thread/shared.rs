@@ -220,6 +220,7 @@ impl Shared {
             taken: started + counts.left,
             finished,
             rejected: counts.rejected,
+            retried: 0,
             occupied: usize::try_from(started - ended).unwrap_or(usize::MAX),
             workers,
             idle,

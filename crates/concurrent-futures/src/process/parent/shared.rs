@@ -122,6 +122,7 @@ impl Shared {
             notify,
             limits,
             begun,
+            retried,
             retry,
             discarded,
         } = actions;
@@ -140,6 +141,11 @@ impl Shared {
         for (task, worker, now) in begun {
             let waited = Duration::from_nanos(now.saturating_sub(task.queued_at()));
             self.observe(|observer| observer.started(task.info(), worker, waited));
+        }
+        for (task, error) in retried {
+            task.in_span(|| {
+                tracing::warn!(task = ?task.info(), %error, "a worker process was lost, and its task is tried again");
+            });
         }
         for resolved in resolved {
             self.give(resolved);
@@ -273,6 +279,10 @@ impl Shared {
             chunk,
             returns: 0,
             was_told: false,
+            priority: options.urgency(),
+            is_due: false,
+            retries: options.most_retries(),
+            loss: None,
         };
         if let Err(error) = self.push(task) {
             let (task, why) = *error;
@@ -311,7 +321,7 @@ impl Shared {
             return Err(Box::new((task, why)));
         }
         state.counts.submitted += 1;
-        state.queue.push_back(task);
+        state.queue.push(task.priority, task);
         state.dispatch(&self.options, now, &mut actions);
         let needs_supervisor = actions.notify && !state.has_supervisor;
         if needs_supervisor {
@@ -509,6 +519,7 @@ impl Shared {
         let Counts {
             submitted,
             rejected,
+            retried,
             finished,
         } = state.counts.clone();
         let running = state.running();
@@ -526,6 +537,7 @@ impl Shared {
             taken: (finished_count + running).min(submitted),
             finished,
             rejected,
+            retried,
             occupied: usize::try_from(running).unwrap_or(usize::MAX),
             workers,
             idle,

@@ -179,6 +179,11 @@ impl Worker {
         self.life == Life::Ready && self.unfinished == 0
     }
 
+    /// Nothing is laid ready behind a task that was lost with a worker before.
+    pub(in crate::process) fn is_reserved(&self) -> bool {
+        matches!(self.entries.back(), Some(Entry::Task(handed)) if handed.task.was_lost())
+    }
+
     /// It may get one more task.
     pub(in crate::process) fn has_tasks_left(&self, options: &Options) -> bool {
         options
@@ -213,14 +218,14 @@ impl Worker {
         mut task: RemoteTask,
         most: usize,
         now: u64,
-    ) -> Result<u64, (RemoteTask, Refusal)> {
+    ) -> Result<u64, Box<(RemoteTask, Refusal)>> {
         if self.entries.len() >= SLOTS {
-            return Err((task, Refusal::Full));
+            return Err(Box::new((task, Refusal::Full)));
         }
         let number = self.next_number();
         match self.send_task(&mut task, number, most) {
             Ok(()) => {}
-            Err(refusal) => return Err((task, refusal)),
+            Err(refusal) => return Err(Box::new((task, refusal))),
         }
         self.given += task.chunk.as_ref().map_or(1, |chunk| chunk.handed);
         self.unfinished += 1;
@@ -466,14 +471,21 @@ impl Worker {
             return Err(Violation("a result came for no task"));
         };
         if reply.items > 0 {
-            let chunk = self
-                .handed_mut(number)
-                .and_then(|handed| handed.task.chunk.as_mut());
-            let Some(chunk) = chunk.filter(|chunk| chunk.handed >= reply.items) else {
+            let task = self.handed_mut(number).map(|handed| &mut handed.task);
+            let Some(RemoteTask {
+                chunk: Some(chunk),
+                loss,
+                ..
+            }) = task
+            else {
                 return Err(Violation("an item's result came where there is no chunk"));
             };
+            if chunk.handed < reply.items {
+                return Err(Violation("more results came than there are items"));
+            }
             chunk.handed -= reply.items;
             chunk.extend(reply.items, &reply.bytes);
+            *loss = None;
             self.finished += reply.items as u64;
             return Ok(Applied::Item);
         }

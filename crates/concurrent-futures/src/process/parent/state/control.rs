@@ -1,7 +1,5 @@
 //! Cancelling, stopping, and looking.
 
-use std::collections::VecDeque;
-
 use super::{Actions, PoolPhase, State};
 use crate::error::TaskError;
 use crate::process::parent::task::RemoteTask;
@@ -41,11 +39,7 @@ impl State {
     /// Once most of the queue is cancelled, lets go of that part.
     pub(super) fn sweep(&mut self, actions: &mut Actions) {
         if self.withdrawn > 32 && self.withdrawn > self.queue.len() / 2 {
-            let (alive, gone) = std::mem::take(&mut self.queue)
-                .into_iter()
-                .partition(|task| task.cell().is_unfinished());
-            self.queue = alive;
-            let gone: VecDeque<RemoteTask> = gone;
+            let gone = self.queue.take_unless(|task| task.cell().is_unfinished());
             actions.discarded.extend(gone);
             self.withdrawn = 0;
         }
@@ -56,12 +50,7 @@ impl State {
         if let Some((index, number)) = self.place_of(cell) {
             let memory = &self.workers[index].link.memory;
             memory.slot(number).ask_to_stop(number);
-        } else if let Some(position) = self
-            .queue
-            .iter()
-            .position(|task| task.cell().id() == cell.id())
-            && let Some(task) = self.queue.remove(position)
-        {
+        } else if let Some(task) = self.take_queued(cell) {
             self.give_up(task, &TaskError::cancelled(), actions);
         }
     }
@@ -82,11 +71,7 @@ impl State {
                 }
                 taken
             }
-            None => self
-                .queue
-                .iter()
-                .position(|task| task.cell().id() == cell.id())
-                .and_then(|position| self.queue.remove(position)),
+            None => self.take_queued(cell),
         };
         match taken {
             Some(task) => {
@@ -95,6 +80,10 @@ impl State {
             }
             None => false,
         }
+    }
+
+    fn take_queued(&mut self, cell: &CellRef) -> Option<RemoteTask> {
+        self.queue.take_first(|task| task.cell().id() == cell.id())
     }
 
     /// Where a task is that was handed over.
@@ -136,15 +125,7 @@ impl State {
 
     /// Cancels all that has not begun.
     pub(in crate::process) fn cancel_all(&mut self, actions: &mut Actions) {
-        for index in 0..self.workers.len() {
-            let mut taken = self.workers[index].take_back_last(usize::MAX);
-            taken.reverse();
-            self.queue.extend(taken);
-        }
-        for task in std::mem::take(&mut self.queue) {
-            self.give_up(task, &TaskError::cancelled(), actions);
-        }
-        self.withdrawn = 0;
+        self.give_up_all(&TaskError::cancelled(), actions);
     }
 
     /// How many tasks run at this moment.

@@ -33,15 +33,16 @@ impl State {
         now: u64,
         actions: &mut Actions,
     ) {
-        while let Some(front) = self.queue.front() {
+        while let Some(next) = self.queue.peek() {
+            let front = next.task;
             if !front.cell().is_unfinished() {
                 self.withdrawn = self.withdrawn.saturating_sub(1);
-                actions.discarded.extend(self.queue.pop_front());
+                actions.discarded.extend(self.take_next());
                 continue;
             }
             if front.chunk.is_some() && front.cell().is_stop_requested() {
                 // It was handed over before, and taken back since it was asked.
-                if let Some(task) = self.queue.pop_front() {
+                if let Some(task) = self.take_next() {
                     self.give_up(task, &TaskError::cancelled(), actions);
                 }
                 continue;
@@ -49,7 +50,7 @@ impl State {
             let Some(index) = self.pick(options) else {
                 break;
             };
-            let Some(task) = self.queue.pop_front() else {
+            let Some(task) = self.take_next() else {
                 break;
             };
             self.hand_over(index, task, options, now, actions);
@@ -59,15 +60,20 @@ impl State {
         if !self.queue.is_empty() && self.workers.iter().any(is_silent) {
             self.try_again(actions);
         }
-        if self.queue.is_empty() && self.queue.capacity() > MOST_KEPT {
-            self.queue.shrink_to(MOST_KEPT);
-        }
         if self.queue.is_empty() {
+            self.queue.shrink_to(MOST_KEPT);
             self.share(options, now, actions);
         } else {
             self.ask_for_workers(options, actions);
         }
         self.retire(options, actions);
+    }
+
+    fn take_next(&mut self) -> Option<RemoteTask> {
+        let taken = self.queue.pop()?;
+        let mut task = taken.task;
+        task.is_due |= taken.for_its_age;
+        Some(task)
     }
 
     /// The worker that gets the next task, if one has room.
@@ -103,6 +109,7 @@ impl State {
                 worker.life == Life::Ready
                     && !worker.is_stuck
                     && !worker.is_full
+                    && !worker.is_reserved()
                     && worker.unfinished() < depth
                     && worker.has_tasks_left(options)
             })
@@ -139,7 +146,7 @@ impl State {
             .max_tasks_per_worker
             .map_or(usize::MAX, |most| most.saturating_sub(worker.given).max(1));
         let limit = task.run_timeout;
-        match worker.hand_over(task, most, now) {
+        let refused = match worker.hand_over(task, most, now) {
             Ok(number) => {
                 if let Some(limit) = limit {
                     actions.limits.push((worker.link.launch, number, limit));
@@ -152,23 +159,27 @@ impl State {
                     actions.wake.push(Arc::clone(&worker.link));
                 }
                 self.tell_begun(index, now, actions);
+                return;
             }
-            Err((task, Refusal::Full)) => {
+            Err(refused) => *refused,
+        };
+        match refused {
+            (task, Refusal::Full) => {
                 worker.is_full = true;
-                self.queue.push_front(task);
+                self.put_back(task);
             }
-            Err((task, Refusal::Lacking(error))) => {
+            (task, Refusal::Lacking(error)) => {
                 worker.is_full = true;
                 // What runs may give back what the system is short of.
                 if self.workers.iter().any(|worker| worker.unfinished() > 0) {
                     self.try_again(actions);
-                    self.queue.push_front(task);
+                    self.put_back(task);
                 } else {
                     self.give_up(task, &error, actions);
                 }
             }
-            Err((task, Refusal::Violation(violation))) => {
-                self.queue.push_front(task);
+            (task, Refusal::Violation(violation)) => {
+                self.put_back(task);
                 self.violated(index, violation, actions);
             }
         }
@@ -194,9 +205,9 @@ impl State {
         let most = spare(&self.workers[busiest]);
         // The last come first, and are pushed to the front in this order.
         for task in self.workers[busiest].take_back_last(most) {
-            self.queue.push_front(task);
+            self.put_back(task);
         }
-        while let Some(task) = self.queue.pop_front() {
+        while let Some(task) = self.take_next() {
             if task.chunk.is_some() && task.cell().is_stop_requested() {
                 self.give_up(task, &TaskError::cancelled(), actions);
                 continue;
@@ -207,12 +218,13 @@ impl State {
                     index != busiest
                         && worker.life == Life::Ready
                         && !worker.is_full
+                        && !worker.is_reserved()
                         && worker.unfinished() < most
                         && worker.has_tasks_left(options)
                 })
                 .min_by_key(|&index| self.workers[index].unfinished());
             let Some(index) = other else {
-                self.queue.push_front(task);
+                self.put_back(task);
                 break;
             };
             self.hand_over(index, task, options, now, actions);
@@ -239,7 +251,7 @@ impl State {
                 worker.is_stuck = true;
                 let most = worker.unfinished() - 1;
                 for task in worker.take_back_last(most) {
-                    self.queue.push_front(task);
+                    self.put_back(task);
                 }
             }
         }

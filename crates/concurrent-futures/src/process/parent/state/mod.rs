@@ -8,12 +8,12 @@ mod handing_over;
 mod results;
 mod workers;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::TaskError;
-use crate::executor::WorkerId;
+use crate::executor::{Ranked, WorkerId};
 use crate::process::parent::task::RemoteTask;
 use crate::process::parent::worker_state::{Completion, Link, Worker};
 use crate::process::sys::Signal;
@@ -22,7 +22,7 @@ use crate::time::Timer;
 
 pub(in crate::process) struct State {
     pub(in crate::process) phase: PoolPhase,
-    pub(in crate::process) queue: VecDeque<RemoteTask>,
+    pub(in crate::process) queue: Ranked<RemoteTask>,
     pub(in crate::process) workers: Vec<Worker>,
     /// Places that are free because their worker is gone, or that wait for one.
     places: Places,
@@ -71,6 +71,7 @@ pub(in crate::process) enum PoolPhase {
 pub(in crate::process) struct Counts {
     pub(in crate::process) submitted: u64,
     pub(in crate::process) rejected: u64,
+    pub(in crate::process) retried: u64,
     pub(in crate::process) finished: [u64; Outcome::COUNT],
 }
 
@@ -86,6 +87,8 @@ pub(in crate::process) struct Actions {
     pub(in crate::process) limits: Vec<(u64, u64, Duration)>,
     /// Tasks that a worker begins, for the observer.
     pub(in crate::process) begun: Vec<(CellRef, WorkerId, u64)>,
+    /// Tasks that are tried again, and how they were lost.
+    pub(in crate::process) retried: Vec<(CellRef, TaskError)>,
     /// The collector has to try again soon.
     pub(in crate::process) retry: bool,
     /// To be dropped.
@@ -127,7 +130,7 @@ impl State {
     pub(in crate::process) fn new(is_observed: bool) -> Self {
         Self {
             phase: PoolPhase::Open,
-            queue: VecDeque::new(),
+            queue: Ranked::default(),
             workers: Vec::new(),
             places: Places::default(),
             asked_starts: 0,
