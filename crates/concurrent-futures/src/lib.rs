@@ -116,7 +116,8 @@ pub use as_completed::{AsCompleted, AsCompletedTimeout, as_completed};
 pub use error::{BoxError, Clock, Direction, ErrorKind, Ran, Rejection, TaskError, WorkerExit};
 pub use executor::{
     BuildError, BuildErrorKind, Chunk, Executor, Fallible, InitializerResult, InlineExecutor, Job,
-    Observer, Portable, Run, Shutdown, Stats, TaskFn, TaskOptions, Times, WithOptions, WorkerId,
+    Observer, Portable, Run, Shutdown, Stats, TaskContext, TaskFn, TaskOptions, Times, WithOptions,
+    WorkerId,
 };
 pub use id::TaskId;
 pub use map::{Map, Mapping};

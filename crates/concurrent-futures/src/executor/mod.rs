@@ -9,6 +9,7 @@ mod options;
 mod ranked;
 mod stats;
 mod submit;
+mod task_context;
 
 pub use building::{BuildError, BuildErrorKind, InitializerResult};
 pub use function::{Fallible, Portable, TaskFn};
@@ -18,8 +19,10 @@ pub use observer::{Observer, Run, WorkerId};
 pub use options::{Shutdown, TaskOptions};
 pub use stats::{Stats, Times};
 pub use submit::{Executor, WithOptions};
+pub use task_context::TaskContext;
 
 pub(crate) use function::assert_captures_nothing;
 pub(crate) use job::{Call, TryCall, run_chunk};
 pub(crate) use ranked::Ranked;
 pub(crate) use stats::{GROUPING_POWER, MAX_VALUE_POWER};
+pub(crate) use task_context::{Capture, Entered, capture, capture_here, enter};

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::call::{Initialize, InitializerCall, encode};
+use super::carried::{Capture, capture_into};
 use super::parent::Options;
 use super::parent::Shared;
 use super::pool::ProcessPoolExecutor;
@@ -17,7 +18,7 @@ use super::{sys, worker};
 use crate::cpus;
 use crate::error::{BoxError, Direction, TaskError};
 use crate::executor::{
-    BuildError, InitializerResult, Observer, Portable, TaskFn, assert_captures_nothing,
+    BuildError, InitializerResult, Observer, Portable, TaskContext, TaskFn, assert_captures_nothing,
 };
 
 const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -61,6 +62,7 @@ pub struct ProcessPoolBuilder {
     idle_timeout: Duration,
     max_payload: u64,
     observer: Option<Arc<dyn Observer>>,
+    contexts: Vec<Capture>,
 }
 
 /// An initializer whose function is made anew in the worker.
@@ -97,6 +99,7 @@ impl ProcessPoolBuilder {
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
             max_payload: DEFAULT_MAX_PAYLOAD,
             observer: None,
+            contexts: Vec::new(),
         }
     }
 
@@ -196,6 +199,16 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// Carries this context from where a task is submitted to the worker that runs it. Several are
+    /// entered in this order. Initializers see none.
+    ///
+    /// The values are encoded, and travel with each task: 4 KiB for all of them together. What is larger
+    /// is an error of its task, [too large](TaskError::is_too_large).
+    pub fn context<C: TaskContext>(mut self) -> Self {
+        self.contexts.push(capture_into::<C>);
+        self
+    }
+
     /// Makes the pool. No process is started before the first task.
     ///
     /// # Errors
@@ -262,6 +275,7 @@ impl ProcessPoolBuilder {
             idle_timeout: self.idle_timeout,
             max_payload: self.max_payload,
             observer: self.observer,
+            contexts: self.contexts,
         })))
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::executor::{
     BuildError, Chunk, Executor, InitializerResult, Job, Observer, Portable, Shutdown, Stats,
-    TaskFn, TaskOptions,
+    TaskContext, TaskFn, TaskOptions,
 };
 use crate::task::TaskFuture;
 
@@ -164,6 +164,11 @@ impl ProcessPoolBuilder {
 
     /// Ignored.
     pub fn observer(self, _observer: Arc<dyn Observer>) -> Self {
+        self
+    }
+
+    /// Ignored.
+    pub fn context<C: TaskContext>(self) -> Self {
         self
     }
 

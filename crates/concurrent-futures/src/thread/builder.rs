@@ -11,7 +11,9 @@ use super::pool::ThreadPoolExecutor;
 use super::shared::{Initializer, Shared};
 use super::spawner::Spawner;
 use crate::cpus;
-use crate::executor::{BuildError, InitializerResult, Observer};
+use crate::executor::{
+    BuildError, Capture, InitializerResult, Observer, TaskContext, capture_here,
+};
 
 /// As tokio's for its blocking threads.
 const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -41,6 +43,7 @@ pub struct ThreadPoolBuilder {
     initializer: Option<Initializer>,
     observer: Option<Arc<dyn Observer>>,
     runtime: Option<Handle>,
+    contexts: Vec<Capture>,
 }
 
 impl ThreadPoolBuilder {
@@ -53,6 +56,7 @@ impl ThreadPoolBuilder {
             initializer: None,
             observer: None,
             runtime: None,
+            contexts: Vec::new(),
         }
     }
 
@@ -98,6 +102,13 @@ impl ThreadPoolBuilder {
     /// Is told what happens to each task.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
+        self
+    }
+
+    /// Carries this context from where a task is submitted to the thread that runs it. Several are
+    /// entered in this order. Initializers see none.
+    pub fn context<C: TaskContext>(mut self) -> Self {
+        self.contexts.push(capture_here::<C>);
         self
     }
 
@@ -152,7 +163,13 @@ impl ThreadPoolBuilder {
                 keep_alive: self.keep_alive.unwrap_or(DEFAULT_KEEP_ALIVE),
             },
         };
-        let shared = Shared::new(max_workers, spawner, self.observer, self.initializer);
+        let shared = Shared::new(
+            max_workers,
+            spawner,
+            self.observer,
+            self.initializer,
+            self.contexts,
+        );
         Ok(ThreadPoolExecutor::of(shared))
     }
 }

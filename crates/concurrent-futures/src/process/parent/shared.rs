@@ -22,11 +22,11 @@ use crate::executor::{
 use crate::id::OwnerId;
 use crate::panic;
 use crate::process::call::encode;
-use crate::process::clock;
 use crate::process::record::Name;
 use crate::process::ring::{Phase, TASK_BYTES};
 use crate::process::stats::{WorkerState, WorkerStats};
 use crate::process::sys::{self, Exit, Signal};
+use crate::process::{carried, clock};
 use crate::task::{
     AbortOutcome, CellRef, Outcome, Owner, Payload, Promise, Registration, TaskFuture, TaskInfo,
     register,
@@ -253,11 +253,14 @@ impl Shared {
             return TaskFuture::ready(Err(copy()));
         }
         let extras = options.extras();
+        let task_name = extras.as_ref().and_then(|extras| extras.name.as_deref());
+        let carried = carried::pack(task_name, &self.options.contexts);
         let is_rare = extras.is_some();
         let run_timeout = options.run_limit();
         let (promise, future) = TaskFuture::remote(decode, self.id, self.queued_at(), extras);
-        let arguments = match arguments.and_then(|bytes| self.bounded(bytes, chunk.is_none())) {
-            Ok(arguments) => arguments,
+        let arguments = arguments.and_then(|bytes| self.bounded(bytes, chunk.is_none()));
+        let (arguments, carried) = match arguments.and_then(|arguments| Ok((arguments, carried?))) {
+            Ok(all) => all,
             Err(error) => {
                 let mut state = self.lock();
                 state.counts.submitted += 1;
@@ -275,6 +278,7 @@ impl Shared {
             promise,
             call: name,
             arguments,
+            carried,
             run_timeout,
             chunk,
             returns: 0,

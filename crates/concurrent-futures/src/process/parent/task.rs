@@ -21,6 +21,8 @@ pub(in crate::process) struct RemoteTask {
     pub(in crate::process) promise: Remote,
     pub(in crate::process) call: Name,
     pub(in crate::process) arguments: Arguments,
+    /// What travels beside them, in every frame of the task.
+    pub(in crate::process) carried: Box<[u8]>,
     pub(in crate::process) run_timeout: Option<Duration>,
     pub(in crate::process) chunk: Option<Box<ChunkState>>,
     /// How many workers had it next, and were gone before it began.

@@ -207,9 +207,10 @@ impl Worker {
             items: 0,
             is_large: false,
             is_timed: false,
+            carried: 0,
             id: 0,
         };
-        self.send(task::INITIALIZE, header, argument)
+        self.send(task::INITIALIZE, header, &[], argument)
     }
 
     /// Hands a task over, with up to `most` items of a chunk.
@@ -251,37 +252,42 @@ impl Worker {
             items: 0,
             is_large: false,
             is_timed: task.run_timeout.is_some(),
+            carried: u16::try_from(task.carried.len()).unwrap_or(0),
             id: task.cell().id().get(),
         };
         if let Arguments::Sealed(sealed) = &task.arguments {
             header.is_large = true;
-            return self.send_sealed(task::RUN, header, &sealed.file);
+            return self.send_sealed(task::RUN, header, &task.carried, &sealed.file);
         }
         task.prepare(most, TASK_BYTES)?;
         if let Some(chunk) = &task.chunk {
             header.items = u32::try_from(chunk.handed).unwrap_or(u32::MAX);
         }
-        self.send(task::RUN, header, task.outgoing())
+        self.send(task::RUN, header, &task.carried, task.outgoing())
     }
 
     /// Bytes that are too long for a frame go as a file.
-    fn send(&mut self, kind: u32, mut header: TaskHeader, bytes: &[u8]) -> Result<(), Refusal> {
+    fn send(
+        &mut self,
+        kind: u32,
+        mut header: TaskHeader,
+        carried: &[u8],
+        bytes: &[u8],
+    ) -> Result<(), Refusal> {
         if bytes.len() > TASK_BYTES {
             header.is_large = true;
             let ring = &self.link.memory.tasks;
-            if !self
-                .writer
-                .has_room(ring, TaskHeader::BYTES + size_of::<u64>())?
-            {
+            let needed = TaskHeader::BYTES + carried.len() + size_of::<u64>();
+            if !self.writer.has_room(ring, needed)? {
                 return Err(Refusal::Full);
             }
             let sealed = Sealed::of(bytes).map_err(Self::refusal)?;
-            return self.send_sealed(kind, header, &sealed);
+            return self.send_sealed(kind, header, carried, &sealed);
         }
         let ring = &self.link.memory.tasks;
         match self
             .writer
-            .write(ring, kind, &[&header.to_bytes(), bytes])?
+            .write(ring, kind, &[&header.to_bytes(), carried, bytes])?
         {
             true => Ok(()),
             false => Err(Refusal::Full),
@@ -307,14 +313,13 @@ impl Worker {
         &mut self,
         kind: u32,
         header: TaskHeader,
+        carried: &[u8],
         sealed: &Sealed,
     ) -> Result<(), Refusal> {
         let ring = &self.link.memory.tasks;
         let length = (sealed.len() as u64).to_le_bytes();
-        if !self
-            .writer
-            .has_room(ring, TaskHeader::BYTES + length.len())?
-        {
+        let needed = TaskHeader::BYTES + carried.len() + length.len();
+        if !self.writer.has_room(ring, needed)? {
             return Err(Refusal::Full);
         }
         match self.link.channel.send(&[0], &[sealed.descriptor()]) {
@@ -323,7 +328,7 @@ impl Worker {
         }
         let written = self
             .writer
-            .write(ring, kind, &[&header.to_bytes(), &length])?;
+            .write(ring, kind, &[&header.to_bytes(), carried, &length])?;
         debug_assert!(written, "there was room");
         Ok(())
     }
@@ -502,7 +507,7 @@ impl Worker {
                 let value = Completion::Value(reply.bytes);
                 Ok(Applied::Finished(handed, value, reply.nanos))
             }
-            (reply::ERROR, None) => {
+            (reply::ERROR, _) => {
                 self.finished += 1;
                 let unknown = || TaskError::failed("the worker gave no error");
                 let error = reply.error.unwrap_or_else(unknown);
