@@ -325,7 +325,7 @@ impl Shared {
             return Err(Box::new((task, why)));
         }
         state.counts.submitted += 1;
-        state.queue.push(task.priority, task);
+        state.enqueue(task);
         state.dispatch(&self.options, now, &mut actions);
         let needs_supervisor = actions.notify && !state.has_supervisor;
         if needs_supervisor {

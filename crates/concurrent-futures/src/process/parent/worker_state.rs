@@ -422,6 +422,23 @@ impl Worker {
         taken
     }
 
+    /// How many of the tasks that lie ready last are less urgent, and may be taken back for that.
+    pub(in crate::process) fn less_urgent(&self, priority: i32) -> usize {
+        (self.first..self.next_number())
+            .rev()
+            .zip(self.entries.iter().rev())
+            .filter_map(|(number, entry)| match entry {
+                Entry::Task(handed) => Some((number, &handed.task)),
+                Entry::Gone => None,
+            })
+            .take_while(|(number, task)| {
+                task.priority < priority
+                    && !task.is_due
+                    && self.phase(*number) == Some(Phase::Handed)
+            })
+            .count()
+    }
+
     fn remove(&mut self, number: u64) -> Option<Handed> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
         let entry = self.entries.get_mut(index)?;

@@ -47,12 +47,16 @@ impl State {
                 }
                 continue;
             }
-            let Some(index) = self.pick(options) else {
+            let priority = front.priority;
+            let picked = self.pick(options);
+            let Some(index) = self.least_ahead(picked, priority) else {
                 break;
             };
             let Some(task) = self.take_next() else {
                 break;
             };
+            // After it was taken from the queue: what comes back may be next there, for its age.
+            self.take_back_less_urgent(index, priority);
             self.hand_over(index, task, options, now, actions);
         }
         // What filled it may have been taken back: then it says nothing by which it would be heard of.
@@ -115,6 +119,38 @@ impl State {
             })
             .min_by_key(|(_, worker)| worker.unfinished())
             .map(|(index, _)| index)
+    }
+
+    /// The worker at which the fewest tasks are ahead of one of this priority, if what is less urgent
+    /// is taken back: the one that was picked, or one that has less urgent tasks lying ready.
+    fn least_ahead(&self, picked: Option<usize>, priority: i32) -> Option<usize> {
+        if !self.has_priorities || picked.is_some_and(|index| self.workers[index].unfinished() == 0)
+        {
+            return picked;
+        }
+        let ahead = |index: usize| {
+            let worker = &self.workers[index];
+            let less_urgent = worker.less_urgent(priority);
+            let can_swap = less_urgent > 0
+                && matches!(worker.life, Life::Starting | Life::Ready)
+                && !worker.is_full;
+            (can_swap || picked == Some(index)).then(|| worker.unfinished() - less_urgent)
+        };
+        (0..self.workers.len())
+            .filter_map(|index| Some((ahead(index)?, index)))
+            .min()
+            .map(|(_, index)| index)
+    }
+
+    /// Makes room for a task of this priority.
+    fn take_back_less_urgent(&mut self, index: usize, priority: i32) {
+        if self.has_priorities {
+            let worker = &mut self.workers[index];
+            let count = worker.less_urgent(priority);
+            for task in worker.take_back_last(count) {
+                self.put_back(task);
+            }
+        }
     }
 
     /// How many tasks a worker may have at a time.

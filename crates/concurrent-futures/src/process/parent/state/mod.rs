@@ -23,6 +23,8 @@ use crate::time::Timer;
 pub(in crate::process) struct State {
     pub(in crate::process) phase: PoolPhase,
     pub(in crate::process) queue: Ranked<RemoteTask>,
+    /// There was a task of another priority than 0.
+    has_priorities: bool,
     pub(in crate::process) workers: Vec<Worker>,
     /// Places that are free because their worker is gone, or that wait for one.
     places: Places,
@@ -131,6 +133,7 @@ impl State {
         Self {
             phase: PoolPhase::Open,
             queue: Ranked::default(),
+            has_priorities: false,
             workers: Vec::new(),
             places: Places::default(),
             asked_starts: 0,
@@ -151,6 +154,12 @@ impl State {
             is_idle_watched: false,
             has_supervisor: false,
         }
+    }
+
+    /// Takes a new task.
+    pub(in crate::process) fn enqueue(&mut self, task: RemoteTask) {
+        self.has_priorities |= task.priority != 0;
+        self.queue.push(task.priority, task);
     }
 
     pub(in crate::process) fn is_open(&self) -> bool {
