@@ -233,8 +233,8 @@ tests! {
         let pool = whose_later_workers_wait(&started, &ready).max_workers(1).build().unwrap();
         // One is given to the worker that starts, and one waits in the queue.
         for lies_at_a_worker in [true, false] {
-            let future = pool.with(retrying(9)).submit(pass, gate.door());
             let visits = gate.arrived() + 1;
+            let future = pool.with(retrying(9)).submit(pass, gate.door());
             gate.wait_for(visits);
             let urgent = (!lies_at_a_worker)
                 .then(|| pool.with(TaskOptions::new().priority(1)).submit(pass, gate.door()));

@@ -6,6 +6,8 @@
 mod control;
 mod handing_over;
 mod results;
+#[cfg(test)]
+mod tests;
 mod workers;
 
 use std::collections::BTreeSet;
