@@ -84,8 +84,9 @@ impl TaskOptions {
     ///
     /// Only for functions that may run twice: a worker may be lost after the function has done its work.
     /// Nothing else is tried again: no error, no panic, no task that was aborted or whose time was over,
-    /// nothing that a [`shutdown`](super::Executor::shutdown) has ended. For a `map`, each item counts for itself: the one that was lost
-    /// is run again, and those before it keep their results. Threads are never lost.
+    /// nothing that a [`shutdown`](super::Executor::shutdown) has ended. For a `map`, each item counts
+    /// for itself: the one that was lost is run again, and those before it keep their results. Threads
+    /// are never lost.
     ///
     /// A task that is tried again goes before others of its [`priority`](Self::priority), and its running
     /// time is counted anew. It has begun, so that it cannot be cancelled any more; it can be

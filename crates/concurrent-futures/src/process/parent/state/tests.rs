@@ -122,3 +122,21 @@ fn a_more_urgent_task_takes_the_place_of_those_that_lie_ready_and_were_not_taken
     state.enqueue(task(0, 0));
     assert_eq!(dispatched(&mut state), (6, 1));
 }
+
+#[test]
+fn what_was_taken_for_its_age_is_not_taken_back_for_an_urgent_one() {
+    let mut state = pool();
+    state.enqueue(task(-1, 0));
+    for _ in 0..20 {
+        state.enqueue(task(1, 0));
+    }
+    assert_eq!(dispatched(&mut state), (21, 0));
+    state.enqueue(task(2, 0));
+    assert_eq!(dispatched(&mut state), (22, 0));
+    let ranks: Vec<_> = state.workers[0]
+        .tasks()
+        .map(|(_, handed)| handed.task.priority)
+        .collect();
+    let expected = [&[1; 15][..], &[-1, 2], &[1; 5]].concat();
+    assert_eq!(ranks, expected);
+}
