@@ -10,21 +10,18 @@ use histogram::AtomicHistogram;
 use super::callbacks::Callbacks;
 use super::limits::RunClock;
 use super::options::Options;
-use super::state::{Actions, Counts, PoolPhase, Resolved, State};
+use super::state::{Actions, PoolPhase, Resolved, State};
 use super::supervisor::{self, Notifier};
 use super::task::{Arguments, ChunkState, RemoteTask, SealedArguments};
 use super::wait_set::Control;
-use super::worker_state::{Completion, Life};
+use super::worker_state::Completion;
 use crate::error::{Direction, Ran, Rejection, TaskError};
-use crate::executor::{
-    GROUPING_POWER, MAX_VALUE_POWER, Portable, Run, Shutdown, Stats, TaskOptions, Times,
-};
+use crate::executor::{GROUPING_POWER, MAX_VALUE_POWER, Portable, Run, Shutdown, TaskOptions};
 use crate::id::OwnerId;
 use crate::panic;
 use crate::process::call::encode;
 use crate::process::record::Name;
 use crate::process::ring::{Phase, TASK_BYTES};
-use crate::process::stats::{WorkerState, WorkerStats};
 use crate::process::sys::{self, Exit, Signal};
 use crate::process::{carried, clock};
 use crate::task::{
@@ -50,8 +47,8 @@ pub(in crate::process) struct Shared {
     pub(in crate::process) callbacks: Callbacks,
     /// Workers that are gone, for the collector.
     exits: Mutex<Vec<(u64, Exit)>>,
-    waiting_times: AtomicHistogram,
-    running_times: AtomicHistogram,
+    pub(super) waiting_times: AtomicHistogram,
+    pub(super) running_times: AtomicHistogram,
     registration: OnceLock<Registration>,
     /// For those who must not keep the pool.
     pub(in crate::process) me: Weak<Self>,
@@ -234,7 +231,7 @@ impl Shared {
 
     /// This process is a fork of the one that made the pool: it has neither its threads nor its shared
     /// memory, and a lock may be held by nobody.
-    fn is_copy(&self) -> bool {
+    pub(super) fn is_copy(&self) -> bool {
         self.generation != sys::generation()
     }
 
@@ -513,70 +510,6 @@ impl Shared {
                 }),
             }
         }
-    }
-
-    pub(in crate::process) fn stats(&self) -> Stats {
-        if self.is_copy() {
-            return Stats::none(self.options.max_workers);
-        }
-        let state = self.lock();
-        let Counts {
-            submitted,
-            rejected,
-            retried,
-            finished,
-        } = state.counts.clone();
-        let running = state.running();
-        let count = |wanted: fn(&super::worker_state::Worker) -> bool| {
-            state.workers.iter().filter(|worker| wanted(worker)).count()
-        };
-        let workers = state.workers.len();
-        let idle = count(|worker| {
-            matches!(worker.life, Life::Starting | Life::Ready) && worker.unfinished() == 0
-        });
-        drop(state);
-        let finished_count: u64 = finished.iter().sum();
-        Stats {
-            submitted,
-            taken: (finished_count + running).min(submitted),
-            finished,
-            rejected,
-            retried,
-            occupied: usize::try_from(running).unwrap_or(usize::MAX),
-            workers,
-            idle,
-            max_workers: self.options.max_workers,
-            waiting_times: Times(self.waiting_times.load()),
-            running_times: Times(self.running_times.load()),
-        }
-    }
-}
-
-impl Shared {
-    pub(in crate::process) fn worker_stats(&self) -> Vec<WorkerStats> {
-        if self.is_copy() {
-            return Vec::new();
-        }
-        let state = self.lock();
-        let mut workers: Vec<WorkerStats> = state
-            .workers
-            .iter()
-            .map(|worker| WorkerStats {
-                id: worker.place,
-                pid: worker.link.pid,
-                state: match worker.life {
-                    Life::Starting => WorkerState::Starting,
-                    Life::Ready if worker.unfinished() == 0 => WorkerState::Idle,
-                    Life::Ready => WorkerState::Busy,
-                    Life::Leaving | Life::Ending => WorkerState::Ending,
-                },
-                tasks: worker.finished,
-                restarts: state.restarts_of(worker.place),
-            })
-            .collect();
-        drop(state);
-        workers.sort_by_key(|worker| worker.id);
-        workers
     }
 }
 
