@@ -3,6 +3,7 @@
 
 mod as_completed;
 mod cancellation;
+mod context;
 mod executor;
 mod future;
 mod groups;

@@ -118,8 +118,8 @@ pub use as_completed::{AsCompleted, AsCompletedTimeout, as_completed};
 pub use error::{BoxError, Clock, Direction, ErrorKind, Ran, Rejection, TaskError, WorkerExit};
 pub use executor::{
     Admission, BuildError, BuildErrorKind, Chunk, Executor, Fallible, InitializerResult,
-    InlineExecutor, Job, Observer, Permit, Place, Portable, Run, Shutdown, Stats, TaskFn,
-    TaskOptions, Times, WithOptions, WorkerId,
+    InlineExecutor, Job, Observer, Permit, Place, Portable, Run, Shutdown, Stats, TaskContext,
+    TaskFn, TaskOptions, Times, WithOptions, WorkerId,
 };
 pub use group::{SelectOk, TryJoinAll, select_ok, try_join_all};
 pub use id::TaskId;

@@ -6,6 +6,8 @@ mod hand_over;
 mod initializer;
 mod map;
 mod pool;
+mod priorities;
+mod retries;
 mod stats;
 mod values;
 

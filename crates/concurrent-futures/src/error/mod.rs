@@ -93,6 +93,19 @@ pub(crate) struct Loss {
     pub(crate) exit: WorkerExit,
     /// What the worker left behind to explain it: a panic's text, a stack overflow.
     pub(crate) note: Option<String>,
+    /// How often the task was begun, and each time lost.
+    pub(crate) attempts: u32,
+}
+
+impl Loss {
+    /// This loss, of a task that was lost before as `previous` says.
+    pub(crate) fn next(&self, previous: Option<&TaskError>) -> Self {
+        let attempts = previous.map_or(0, TaskError::attempts) + 1;
+        Self {
+            attempts,
+            ..self.clone()
+        }
+    }
 }
 
 impl TaskError {
@@ -403,6 +416,17 @@ impl TaskError {
         }
     }
 
+    /// How many workers the task has cost, if it was lost with its worker: 1 for an ordinary loss, more
+    /// for a task that was [tried again](crate::TaskOptions::retries). 0 for other errors, and for a task
+    /// that never began.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        match &self.0.what {
+            What::WorkerLost(loss) => loss.attempts,
+            _ => 0,
+        }
+    }
+
     /// Whether the body of the task has run.
     #[must_use]
     pub fn ran(&self) -> Ran {
@@ -507,7 +531,10 @@ impl fmt::Debug for TaskError {
             debug.field("index", &index);
         }
         if let What::WorkerLost(loss) = &self.0.what {
-            debug.field("worker", &loss.pid).field("exit", &loss.exit);
+            debug
+                .field("worker", &loss.pid)
+                .field("exit", &loss.exit)
+                .field("attempts", &loss.attempts);
         }
         if let Some(source) = &self.0.source {
             debug.field("source", source);

@@ -42,7 +42,16 @@ impl fmt::Display for TaskError {
             What::Cancelled => f.write_str("was cancelled"),
             What::Aborted => f.write_str("was stopped while it ran"),
             What::WorkerLost(loss) => {
-                write!(f, "lost its worker: process {} {}", loss.pid, loss.exit)?;
+                if loss.attempts > 1 {
+                    let workers = loss.attempts;
+                    write!(
+                        f,
+                        "has cost {workers} workers and is not tried again, at last "
+                    )?;
+                } else {
+                    f.write_str("lost its worker: ")?;
+                }
+                write!(f, "process {} {}", loss.pid, loss.exit)?;
                 match &loss.note {
                     Some(note) => write!(f, " ({note})"),
                     None => Ok(()),

@@ -10,10 +10,10 @@ mod models;
 mod observer;
 mod options;
 mod permit;
-#[allow(dead_code, reason = "the pools come next")]
 mod ranked;
 mod stats;
 mod submit;
+mod task_context;
 
 pub use admission::{Admission, Place};
 pub use building::{BuildError, BuildErrorKind, InitializerResult};
@@ -25,10 +25,11 @@ pub use options::{Shutdown, TaskOptions};
 pub use permit::Permit;
 pub use stats::{Stats, Times};
 pub use submit::{Executor, WithOptions};
+pub use task_context::TaskContext;
 
 pub(crate) use function::assert_captures_nothing;
 pub(crate) use job::{Call, TryCall, run_chunk};
-#[allow(unused_imports, reason = "the pools come next")]
 pub(crate) use ranked::{Ranked, Taken};
 pub(crate) use stats::{GROUPING_POWER, MAX_VALUE_POWER};
 pub(crate) use submit::{submit, try_submit};
+pub(crate) use task_context::{Capture, Entered, capture, capture_here, enter};

@@ -380,7 +380,7 @@ mod tests {
                         prop_assert_eq!(ranked.take_first(is_wanted), expected);
                     }
                     Step::TakeUnless(divisor) => {
-                        let is_kept = |task: &u32| task % divisor != 0;
+                        let is_kept = |task: &u32| !task.is_multiple_of(divisor);
                         let expected: Vec<u32> = model.ranks().into_iter()
                             .map(|place| model.tasks[place].1)
                             .filter(|task| !is_kept(task))

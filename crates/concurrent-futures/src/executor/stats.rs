@@ -33,6 +33,7 @@ pub struct Stats {
     pub(crate) taken: u64,
     pub(crate) finished: [u64; Outcome::COUNT],
     pub(crate) rejected: u64,
+    pub(crate) retried: u64,
     pub(crate) occupied: usize,
     pub(crate) workers: usize,
     pub(crate) idle: usize,
@@ -51,6 +52,7 @@ impl Stats {
             taken: 0,
             finished: [0; Outcome::COUNT],
             rejected: 0,
+            retried: 0,
             occupied: 0,
             workers: 0,
             idle: 0,
@@ -96,6 +98,13 @@ impl Stats {
     #[must_use]
     pub fn rejected(&self) -> u64 {
         self.rejected
+    }
+
+    /// How often a task, or an item of a map, was run again because it was lost with its worker: see
+    /// [`TaskOptions::retries`](crate::TaskOptions::retries).
+    #[must_use]
+    pub fn retried(&self) -> u64 {
+        self.retried
     }
 
     /// Bodies that run, those included whose task's time is over. Several may be on one thread: a task
@@ -159,6 +168,7 @@ impl fmt::Debug for Stats {
             .field("running", &self.running())
             .field("finished", &finished)
             .field("rejected", &self.rejected)
+            .field("retried", &self.retried)
             .field("occupied", &self.occupied)
             .field("workers", &self.workers)
             .field("idle", &self.idle)

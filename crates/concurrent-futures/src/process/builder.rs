@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::call::{Initialize, InitializerCall, encode};
+use super::carried::{Capture, capture_into};
 use super::parent::Options;
 use super::parent::Shared;
 use super::pool::ProcessPoolExecutor;
@@ -17,7 +18,7 @@ use super::{sys, worker};
 use crate::cpus;
 use crate::error::{BoxError, Direction, TaskError};
 use crate::executor::{
-    BuildError, InitializerResult, Observer, Portable, TaskFn, assert_captures_nothing,
+    BuildError, InitializerResult, Observer, Portable, TaskContext, TaskFn, assert_captures_nothing,
 };
 
 const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -63,6 +64,7 @@ pub struct ProcessPoolBuilder {
     queue_limit: Option<usize>,
     queue_bytes: Option<u64>,
     observer: Option<Arc<dyn Observer>>,
+    contexts: Vec<Capture>,
 }
 
 /// An initializer whose function is made anew in the worker.
@@ -101,6 +103,7 @@ impl ProcessPoolBuilder {
             queue_limit: None,
             queue_bytes: None,
             observer: None,
+            contexts: Vec::new(),
         }
     }
 
@@ -220,6 +223,16 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// Carries this context from where a task is submitted to the worker that runs it. Several are
+    /// entered in this order. Initializers see none.
+    ///
+    /// The values are encoded, and travel with each task: 4 KiB for all of them together. What is larger
+    /// is an error of its task, [too large](TaskError::is_too_large).
+    pub fn context<C: TaskContext>(mut self) -> Self {
+        self.contexts.push(capture_into::<C>);
+        self
+    }
+
     /// Makes the pool. No process is started before the first task.
     ///
     /// # Errors
@@ -293,6 +306,7 @@ impl ProcessPoolBuilder {
             queue_limit: self.queue_limit,
             queue_bytes: self.queue_bytes,
             observer: self.observer,
+            contexts: self.contexts,
         })))
     }
 }

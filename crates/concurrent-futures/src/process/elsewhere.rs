@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::executor::{
     Admission, BuildError, Chunk, Executor, InitializerResult, Job, Observer, Place, Portable,
-    Shutdown, Stats, TaskFn, TaskOptions,
+    Shutdown, Stats, TaskContext, TaskFn, TaskOptions,
 };
 use crate::task::TaskFuture;
 
@@ -185,6 +185,11 @@ impl ProcessPoolBuilder {
 
     /// Ignored.
     pub fn observer(self, _observer: Arc<dyn Observer>) -> Self {
+        self
+    }
+
+    /// Ignored.
+    pub fn context<C: TaskContext>(self) -> Self {
         self
     }
 

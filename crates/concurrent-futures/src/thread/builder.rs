@@ -11,7 +11,9 @@ use super::pool::ThreadPoolExecutor;
 use super::shared::{Initializer, Shared};
 use super::spawner::Spawner;
 use crate::cpus;
-use crate::executor::{BuildError, InitializerResult, Observer};
+use crate::executor::{
+    BuildError, Capture, InitializerResult, Observer, TaskContext, capture_here,
+};
 
 /// As tokio's for its blocking threads.
 const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -45,6 +47,7 @@ pub struct ThreadPoolBuilder {
     initializer: Option<Initializer>,
     observer: Option<Arc<dyn Observer>>,
     runtime: Option<Handle>,
+    contexts: Vec<Capture>,
 }
 
 impl ThreadPoolBuilder {
@@ -58,6 +61,7 @@ impl ThreadPoolBuilder {
             initializer: None,
             observer: None,
             runtime: None,
+            contexts: Vec::new(),
         }
     }
 
@@ -121,6 +125,13 @@ impl ThreadPoolBuilder {
         self
     }
 
+    /// Carries this context from where a task is submitted to the thread that runs it. Several are
+    /// entered in this order. Initializers see none.
+    pub fn context<C: TaskContext>(mut self) -> Self {
+        self.contexts.push(capture_here::<C>);
+        self
+    }
+
     /// Runs the tasks on the blocking threads of this runtime, instead of threads of the pool's
     /// own. The bound stays the pool's; threads are given back after 50 ms of work, so that others
     /// get their turn.
@@ -178,6 +189,7 @@ impl ThreadPoolBuilder {
             spawner,
             self.observer,
             self.initializer,
+            self.contexts,
         );
         Ok(ThreadPoolExecutor::of(shared))
     }

@@ -13,7 +13,7 @@ use super::queue::{Closed, Pushed, Queue, Worker};
 use super::slot::Slot;
 use super::spawner::Spawner;
 use crate::error::{BoxError, Rejection, TaskError};
-use crate::executor::{Admission, Observer, Place, Shutdown, Stats, TaskOptions, Times};
+use crate::executor::{Admission, Capture, Observer, Place, Shutdown, Stats, TaskOptions, Times};
 use crate::id::OwnerId;
 use crate::panic;
 use crate::task::{
@@ -36,6 +36,7 @@ pub(super) struct Shared {
     pub(super) home: Home,
     observer: Option<Arc<dyn Observer>>,
     initializer: Option<Initializer>,
+    contexts: Vec<Capture>,
     /// From when the times in the queue are counted.
     epoch: Instant,
     registration: OnceLock<Registration>,
@@ -54,6 +55,7 @@ impl Shared {
         spawner: Spawner,
         observer: Option<Arc<dyn Observer>>,
         initializer: Option<Initializer>,
+        contexts: Vec<Capture>,
     ) -> Arc<Self> {
         let id = OwnerId::next();
         let pool = Arc::new(Self {
@@ -65,6 +67,7 @@ impl Shared {
             home: Home::default(),
             observer,
             initializer,
+            contexts,
             epoch: Instant::now(),
             registration: OnceLock::new(),
             sentinel: OnceLock::new(),
@@ -117,6 +120,11 @@ impl Shared {
     ) -> TaskFuture<T> {
         let mut extras = options.extras();
         self.home.note(&mut extras);
+        for capture in &self.contexts {
+            if let Some(context) = capture() {
+                extras.get_or_insert_default().add_environment(context);
+            }
+        }
         let is_rare = extras.is_some();
         let (task, future) = TaskFuture::local(body, self.id, self.queued_at(), extras);
         match self.queue.push(task, options.urgency()) {
@@ -270,6 +278,7 @@ impl Shared {
             taken: started + counts.left,
             finished,
             rejected: counts.rejected,
+            retried: 0,
             occupied: usize::try_from(started - ended).unwrap_or(usize::MAX),
             workers,
             idle: free,

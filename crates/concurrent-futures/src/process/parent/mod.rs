@@ -8,6 +8,7 @@ mod limits;
 mod options;
 mod shared;
 mod state;
+mod statistics;
 mod supervisor;
 mod task;
 mod wait_set;

@@ -11,24 +11,22 @@ use super::admission;
 use super::callbacks::Callbacks;
 use super::limits::RunClock;
 use super::options::Options;
-use super::state::{Actions, Counts, PoolPhase, Resolved, State};
+use super::state::{Actions, PoolPhase, Resolved, State};
 use super::supervisor::{self, Notifier};
 use super::task::{Arguments, ChunkState, RemoteTask, SealedArguments};
 use super::wait_set::Control;
-use super::worker_state::{Completion, Life};
+use super::worker_state::Completion;
 use crate::error::{Direction, Ran, Rejection, TaskError};
 use crate::executor::{
-    Admission, GROUPING_POWER, MAX_VALUE_POWER, Place, Portable, Run, Shutdown, Stats, TaskOptions,
-    Times,
+    Admission, GROUPING_POWER, MAX_VALUE_POWER, Place, Portable, Run, Shutdown, TaskOptions,
 };
 use crate::id::OwnerId;
 use crate::panic;
 use crate::process::call::encode;
-use crate::process::clock;
 use crate::process::record::Name;
 use crate::process::ring::{Phase, TASK_BYTES};
-use crate::process::stats::{WorkerState, WorkerStats};
 use crate::process::sys::{self, Exit, Signal};
+use crate::process::{carried, clock};
 use crate::task::{
     AbortOutcome, CellRef, Outcome, Owner, Payload, Promise, Registration, TaskFuture, TaskInfo,
     register,
@@ -53,8 +51,8 @@ pub(in crate::process) struct Shared {
     pub(in crate::process) callbacks: Callbacks,
     /// Workers that are gone, for the collector.
     exits: Mutex<Vec<(u64, Exit)>>,
-    waiting_times: AtomicHistogram,
-    running_times: AtomicHistogram,
+    pub(super) waiting_times: AtomicHistogram,
+    pub(super) running_times: AtomicHistogram,
     registration: OnceLock<Registration>,
     /// For those who must not keep the pool.
     pub(in crate::process) me: Weak<Self>,
@@ -130,6 +128,7 @@ impl Shared {
             notify,
             limits,
             begun,
+            retried,
             retry,
             closed,
             discarded,
@@ -153,6 +152,11 @@ impl Shared {
         for (task, worker, now) in begun {
             let waited = Duration::from_nanos(now.saturating_sub(task.queued_at()));
             self.observe(|observer| observer.started(task.info(), worker, waited));
+        }
+        for (task, error) in retried {
+            task.in_span(|| {
+                tracing::warn!(task = ?task.info(), %error, "a worker process was lost, and its task is tried again");
+            });
         }
         for resolved in resolved {
             self.give(resolved);
@@ -261,6 +265,8 @@ impl Shared {
             return TaskFuture::ready(Err(admission::copy()));
         }
         let extras = options.extras();
+        let task_name = extras.as_ref().and_then(|extras| extras.name.as_deref());
+        let carried = carried::pack(task_name, &self.options.contexts);
         let is_rare = extras.is_some();
         let run_timeout = options.run_limit();
         let (promise, future) = TaskFuture::remote(decode, self.id, self.queued_at(), extras);
@@ -272,8 +278,9 @@ impl Shared {
                 return future;
             }
         };
-        let arguments = match arguments.and_then(|bytes| self.bounded(bytes, chunk.is_none())) {
-            Ok(arguments) => arguments,
+        let arguments = arguments.and_then(|bytes| self.bounded(bytes, chunk.is_none()));
+        let (arguments, carried) = match arguments.and_then(|arguments| Ok((arguments, carried?))) {
+            Ok(all) => all,
             Err(error) => {
                 let mut state = self.lock();
                 state.counts.submitted += 1;
@@ -292,10 +299,15 @@ impl Shared {
             call: name,
             arguments,
             place,
+            carried,
             run_timeout,
             chunk,
             returns: 0,
             was_told: false,
+            priority: options.urgency(),
+            is_due: false,
+            retries: options.most_retries(),
+            loss: None,
         };
         if let Err(error) = self.push(task) {
             let (task, why) = *error;
@@ -332,7 +344,7 @@ impl Shared {
             return Err(Box::new((task, why)));
         }
         state.counts.submitted += 1;
-        state.queue.push_back(task);
+        state.enqueue(task);
         state.dispatch(&self.options, now, &mut actions);
         let needs_supervisor = actions.notify && !state.has_supervisor;
         if needs_supervisor {
@@ -521,70 +533,6 @@ impl Shared {
                 }),
             }
         }
-    }
-
-    pub(in crate::process) fn stats(&self) -> Stats {
-        if self.is_copy() {
-            return Stats::none(self.options.max_workers);
-        }
-        let state = self.lock();
-        let Counts {
-            submitted,
-            rejected,
-            finished,
-        } = state.counts.clone();
-        let running = state.running();
-        let count = |wanted: fn(&super::worker_state::Worker) -> bool| {
-            state.workers.iter().filter(|worker| wanted(worker)).count()
-        };
-        let workers = state.workers.len();
-        let idle = count(|worker| {
-            matches!(worker.life, Life::Starting | Life::Ready) && worker.unfinished() == 0
-        });
-        drop(state);
-        let finished_count: u64 = finished.iter().sum();
-        Stats {
-            submitted,
-            taken: (finished_count + running).min(submitted),
-            finished,
-            rejected,
-            occupied: usize::try_from(running).unwrap_or(usize::MAX),
-            workers,
-            idle,
-            blocked: 0,
-            extra_workers: 0,
-            max_workers: self.options.max_workers,
-            waiting_times: Times(self.waiting_times.load()),
-            running_times: Times(self.running_times.load()),
-        }
-    }
-}
-
-impl Shared {
-    pub(in crate::process) fn worker_stats(&self) -> Vec<WorkerStats> {
-        if self.is_copy() {
-            return Vec::new();
-        }
-        let state = self.lock();
-        let mut workers: Vec<WorkerStats> = state
-            .workers
-            .iter()
-            .map(|worker| WorkerStats {
-                id: worker.place,
-                pid: worker.link.pid,
-                state: match worker.life {
-                    Life::Starting => WorkerState::Starting,
-                    Life::Ready if worker.unfinished() == 0 => WorkerState::Idle,
-                    Life::Ready => WorkerState::Busy,
-                    Life::Leaving | Life::Ending => WorkerState::Ending,
-                },
-                tasks: worker.finished,
-                restarts: state.restarts_of(worker.place),
-            })
-            .collect();
-        drop(state);
-        workers.sort_by_key(|worker| worker.id);
-        workers
     }
 }
 

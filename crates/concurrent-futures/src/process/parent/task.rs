@@ -24,12 +24,21 @@ pub(in crate::process) struct RemoteTask {
     pub(in crate::process) arguments: Arguments,
     /// Given back before the result can be seen, and never under the pool's lock.
     pub(in crate::process) place: Place,
+    /// What travels beside them, in every frame of the task.
+    pub(in crate::process) carried: Box<[u8]>,
     pub(in crate::process) run_timeout: Option<Duration>,
     pub(in crate::process) chunk: Option<Box<ChunkState>>,
     /// How many workers had it next, and were gone before it began.
     pub(in crate::process) returns: u32,
     /// The observer was told that it has begun.
     pub(in crate::process) was_told: bool,
+    pub(in crate::process) priority: i32,
+    /// It was taken from the queue for its age, and is not taken back for a more urgent one.
+    pub(in crate::process) is_due: bool,
+    /// How often it is run again after it was lost with its worker; each item of a chunk is.
+    pub(in crate::process) retries: u32,
+    /// How it was lost, if it is tried again. Of a chunk, the first item that has no result.
+    pub(in crate::process) loss: Option<TaskError>,
 }
 
 /// Encoded arguments.
@@ -161,6 +170,11 @@ impl ChunkState {
 impl RemoteTask {
     pub(in crate::process) fn cell(&self) -> &CellRef {
         self.promise.cell()
+    }
+
+    /// It is tried again. How often it was lost is in the error.
+    pub(in crate::process) fn was_lost(&self) -> bool {
+        self.loss.is_some()
     }
 
     /// Decides what the next hand-over takes: of a chunk, up to `most` items of up to `most_bytes`
