@@ -329,6 +329,7 @@ impl<W: Waitable> AsCompletedTimeout<W> {
 
     fn expire(&mut self) -> TaskError {
         self.expired = true;
+        self.set.listing.clear();
         TaskError::unfinished(self.set.len(), self.of)
     }
 }

@@ -189,6 +189,16 @@ struct Countdown {
 }
 
 impl Countdown {
+    /// What a wait for these futures waits for.
+    fn waits_for<W: Waitable>(&self, futures: &[W]) -> WaitsFor {
+        let tasks = futures.iter().map(Waits::cell);
+        match self.until {
+            Until::AllCompleted => WaitsFor::all(tasks),
+            Until::FirstError => WaitsFor::most(tasks),
+            Until::FirstCompleted => WaitsFor::any(tasks),
+        }
+    }
+
     /// One more future is done. True if that is enough.
     fn count(&self, outcome: Outcome) -> bool {
         // AcqRel: the last one to count has seen what all before it have done.
@@ -249,12 +259,7 @@ impl<W: Waitable> Waiting<W> {
     }
 
     fn waits_for(&self) -> WaitsFor {
-        let tasks = self.futures.iter().map(Waits::cell);
-        match self.countdown.until {
-            Until::AllCompleted => WaitsFor::all(tasks),
-            Until::FirstError => WaitsFor::most(tasks),
-            Until::FirstCompleted => WaitsFor::any(tasks),
-        }
+        self.countdown.waits_for(&self.futures)
     }
 
     fn poll_until_enough(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -305,8 +310,13 @@ impl<W: Waitable> Future for Waiting<W> {
         if self.poll_until_enough(context).is_ready() || self.expiry.poll(context).is_ready() {
             return Poll::Ready(self.part());
         }
-        let wait = self.waits_for();
-        self.listing.note(context.waker(), || wait);
+        let Self {
+            futures,
+            countdown,
+            listing,
+            ..
+        } = &mut *self;
+        listing.note(context.waker(), || countdown.waits_for(futures));
         Poll::Pending
     }
 }

@@ -33,7 +33,8 @@ impl Turn {
         place
     }
 
-    /// A place, when there is one.
+    /// A place, when there is one. Without one it goes on where there will never be any: once the executor
+    /// is closed, which rejects what comes, and in a task that is itself what makes its pool full.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Place> {
         if self.waiting.is_none()
             && let Some(place) = self.take()
@@ -43,7 +44,7 @@ impl Turn {
         let waiting = self.waiting.get_or_insert_with(|| self.admission.enter());
         Pin::new(waiting).poll(context).map(|result| {
             self.waiting = None;
-            result.unwrap_or_else(|_closed| Place::uncounted())
+            result.unwrap_or_else(|_never| Place::uncounted())
         })
     }
 

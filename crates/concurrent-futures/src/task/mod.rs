@@ -32,6 +32,6 @@ pub(crate) use payload::Payload;
 pub(crate) use waitable::sealed::Waits;
 pub(crate) use waiter::Sink;
 pub(crate) use waiting::{
-    Extra, Listing, Member, Pool, Runner, Strength, Wait, block_until, blocked_members,
-    current_pool, look_again, prepare,
+    Extra, Foreign, Leave, Listing, Member, Pool, Runner, Strength, Wait, block_until,
+    blocked_members, current_pool, look_again, prepare,
 };

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use super::pool::ThreadPoolExecutor;
 use super::shared::{Initializer, Shared};
-use super::spawner::Spawner;
+use super::spawner::{DEFAULT_STACK, Spawner};
 use crate::cpus;
 use crate::executor::{
     BuildError, Capture, InitializerResult, Observer, TaskContext, capture_here,
@@ -17,9 +17,6 @@ use crate::executor::{
 
 /// As tokio's for its blocking threads.
 const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(10);
-
-/// As std's for the threads that it starts.
-const DEFAULT_STACK: usize = 2 << 20;
 
 /// Options of a [`ThreadPoolExecutor`]: made by [`ThreadPoolExecutor::builder`].
 ///

@@ -1,17 +1,15 @@
-//! A lease: one worker's tenure of a thread, in which it works off the queue; and the extra worker, which
-//! runs one task that others wait for.
+//! A lease: one worker's tenure of a thread, in which it works off the queue.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::extra::ExtraWorker;
 use super::queue::{Next, Worker};
 use super::shared::{Shared, runtime_has_shut_down};
 use super::slot::Slot;
 use crate::error::{Rejection, TaskError};
 use crate::executor::Run;
-use crate::task::{
-    Extra, Member, Outcome, Recorder, Runner, Started, TaskInfo, look_again, prepare,
-};
+use crate::task::{Leave, Member, Outcome, Recorder, Runner, Started, TaskInfo, prepare};
 
 /// How long a lease on a shared runtime works before it lets others have its thread.
 const SHARED_TENURE: Duration = Duration::from_millis(50);
@@ -35,9 +33,10 @@ impl Lease {
     /// Works off the queue until it stays empty.
     pub(super) fn run(mut self) {
         let post = Post::take(&self.pool);
+        self.pool.queue.lease_began(&mut self.worker);
         let member = post.enter(false);
         match prepare(|| self.pool.initialize()) {
-            Ok(()) => post.work(&mut self.worker),
+            Ok(()) => post.work(&mut self.worker, &member),
             Err(why) => {
                 self.pool.break_down(&why);
                 self.pool.lease_failed(&mut self.worker, &why);
@@ -79,12 +78,12 @@ impl Work {
                 lease.has_ended = true;
                 lease.pool.lease_failed(&mut lease.worker, why);
             }
-            Self::Extra(mut extra) => extra.give_up(why),
+            Self::Extra(extra) => extra.refuse(why),
         }
     }
 }
 
-fn lost_worker() -> TaskError {
+pub(super) fn lost_worker() -> TaskError {
     if std::thread::panicking() {
         TaskError::rejected(Rejection::Broken).caused_by("a worker of the pool panicked")
     } else {
@@ -92,84 +91,15 @@ fn lost_worker() -> TaskError {
     }
 }
 
-/// A worker beside the leases, for one task that others wait for. Dropped before it has run, it
-/// resolves the task, which nobody else might run.
-pub(super) struct ExtraWorker {
-    pool: Arc<Shared>,
-    task: Option<Extra>,
-}
-
-impl ExtraWorker {
-    pub(super) fn new(pool: Arc<Shared>, task: Extra) -> Self {
-        Self {
-            pool,
-            task: Some(task),
-        }
-    }
-
-    pub(super) fn run(mut self) {
-        let post = Post::take(&self.pool);
-        let member = post.enter(true);
-        match prepare(|| self.pool.initialize()) {
-            Ok(()) => {
-                if let Some(started) = self.begin() {
-                    let _entered = self.pool.home.get().map(tokio::runtime::Handle::enter);
-                    Runner::run(&post, started);
-                }
-            }
-            Err(why) => self.pool.break_down(&why),
-        }
-        drop(member);
-        post.leave();
-    }
-
-    /// Begins its task, unless others were faster.
-    fn begin(&mut self) -> Option<Started> {
-        match self.task.take()? {
-            Extra::Task(task) => {
-                let started = task.begin()?;
-                self.pool.queue.begun_in_place(&task);
-                Some(started)
-            }
-            Extra::Any => loop {
-                if let Some(started) = self.pool.queue.take_any()?.start() {
-                    return Some(started);
-                }
-            },
-        }
-    }
-
-    /// It cannot run.
-    fn give_up(&mut self, why: &TaskError) {
-        let task = match self.task.take() {
-            None => None,
-            Some(Extra::Task(task)) => Some(task),
-            Some(Extra::Any) => self.pool.queue.take_any().map(|task| task.cell().clone()),
-        };
-        if let Some(task) = task {
-            task.finish_queued(|| why.clone());
-        }
-    }
-}
-
-impl Drop for ExtraWorker {
-    fn drop(&mut self) {
-        self.give_up(&lost_worker());
-        self.pool.queue.end_extra().tell();
-        // Others may wait for a task that this one could have run.
-        look_again();
-    }
-}
-
 /// A worker's thread and what is counted there.
 #[derive(Clone)]
-struct Post {
+pub(super) struct Post {
     pool: Arc<Shared>,
     slot: Arc<Slot>,
 }
 
 impl Post {
-    fn take(pool: &Arc<Shared>) -> Self {
+    pub(super) fn take(pool: &Arc<Shared>) -> Self {
         Self {
             slot: pool.slots.take(),
             pool: Arc::clone(pool),
@@ -177,13 +107,13 @@ impl Post {
     }
 
     /// The calling thread works for the pool until the answer is dropped.
-    fn enter(&self, is_extra: bool) -> impl Drop {
+    pub(super) fn enter(&self, is_extra: bool) -> Leave {
         let pool = Arc::clone(&self.pool);
-        let stack_bytes = pool.spawner.stack_bytes();
+        let stack_bytes = pool.spawner.stack_bytes(is_extra);
         Member::enter(pool, is_extra, Box::new(self.clone()), stack_bytes)
     }
 
-    fn leave(self) {
+    pub(super) fn leave(self) {
         self.pool.slots.give_back(self.slot);
     }
 
@@ -196,7 +126,7 @@ impl Post {
     }
 
     /// Works off the queue until it stays empty.
-    fn work(&self, worker: &mut Worker) {
+    fn work(&self, worker: &mut Worker, member: &Leave) {
         let pool = &self.pool;
         let linger = pool.spawner.linger();
         let mut entered = None;
@@ -223,6 +153,7 @@ impl Post {
                     }
                     if let Some(task) = task.start() {
                         record.run(task);
+                        member.task_ended();
                     }
                 }
                 Next::End(closed) => return closed.tell(),

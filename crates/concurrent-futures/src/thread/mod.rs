@@ -2,6 +2,7 @@
 
 mod builder;
 mod entry;
+mod extra;
 mod lease;
 #[cfg(all(test, concurrent_futures_loom))]
 mod models;

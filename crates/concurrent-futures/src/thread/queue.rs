@@ -79,8 +79,11 @@ struct State {
     stale: usize,
     counts: Counts,
     leases: usize,
-    /// Workers beside the leases, each of which runs a task that others wait for.
+    /// Leases that were asked for and have not begun.
+    asked: usize,
+    /// Extra workers that have a task, and the threads of extra workers.
     extra: usize,
+    extra_threads: usize,
     searching: usize,
     /// The leases that wait to be called, the last to go idle at the end.
     idle: Vec<Arc<Seat>>,
@@ -98,6 +101,7 @@ struct Seat {
 pub(super) struct Worker {
     seat: Arc<Seat>,
     is_searching: bool,
+    has_begun: bool,
 }
 
 impl Worker {
@@ -108,6 +112,7 @@ impl Worker {
                 called: Condvar::new(),
             }),
             is_searching: true,
+            has_begun: false,
         }
     }
 }
@@ -179,7 +184,9 @@ impl Queue {
                 stale: 0,
                 counts: Counts::default(),
                 leases: 0,
+                asked: 0,
                 extra: 0,
+                extra_threads: 0,
                 searching: 0,
                 idle: Vec::new(),
                 status: Status::Open,
@@ -198,14 +205,21 @@ impl Queue {
         lock(&self.state).counts
     }
 
-    /// How many leases there are, how many of them look or wait for work, and the extra workers.
-    pub(super) fn strength(&self) -> Strength {
+    /// How many leases there are, how many of them look or wait for work, and the extra workers. Leases
+    /// that have not begun count if it is certain that they will.
+    pub(super) fn strength(&self, will_begin: bool) -> Strength {
         let state = lock(&self.state);
+        let asked = if will_begin { 0 } else { state.asked };
         Strength {
-            workers: state.leases,
-            free: state.idle.len() + state.searching,
+            workers: state.leases - asked,
+            free: state.idle.len() + state.searching - asked,
             extra: state.extra,
         }
+    }
+
+    /// A lease that was asked for has its thread.
+    pub(super) fn lease_began(&self, worker: &mut Worker) {
+        lock(&self.state).begins(worker);
     }
 
     /// Whether tasks lie here that nobody has begun.
@@ -222,14 +236,22 @@ impl Queue {
         state.take_next(&mut front)
     }
 
-    /// There is one more worker beside the leases.
+    /// An extra worker has a task.
     pub(super) fn begin_extra(&self) {
         lock(&self.state).extra += 1;
     }
 
-    pub(super) fn end_extra(&self) -> Closed {
+    pub(super) fn end_extra(&self) {
+        lock(&self.state).extra -= 1;
+    }
+
+    pub(super) fn begin_extra_thread(&self) {
+        lock(&self.state).extra_threads += 1;
+    }
+
+    pub(super) fn end_extra_thread(&self) -> Closed {
         let mut state = lock(&self.state);
-        state.extra -= 1;
+        state.extra_threads -= 1;
         closers(&mut state)
     }
 
@@ -301,6 +323,7 @@ impl Queue {
         let needs_lease = state.leases < self.max_leases;
         if needs_lease {
             state.leases += 1;
+            state.asked += 1;
             state.searching += 1;
         }
         needs_lease
@@ -393,6 +416,7 @@ impl Queue {
             Err(end_lease(&mut state, worker))
         } else {
             worker.begin_search(&mut state);
+            state.asked += 1;
             Ok(())
         }
     }
@@ -517,6 +541,12 @@ impl State {
         self.back.len() + self.ranked.len()
     }
 
+    fn begins(&mut self, worker: &mut Worker) {
+        if !std::mem::replace(&mut worker.has_begun, true) {
+            self.asked -= 1;
+        }
+    }
+
     fn take_next(&mut self, front: &mut VecDeque<Runnable>) -> Option<Runnable> {
         if front.is_empty() {
             std::mem::swap(front, &mut self.back);
@@ -573,6 +603,7 @@ fn drain(front: &mut VecDeque<Runnable>, state: &mut State) -> Vec<Runnable> {
 }
 
 fn end_lease(state: &mut State, worker: &mut Worker) -> Closed {
+    state.begins(worker);
     worker.end_search(state);
     state.leases -= 1;
     closers(state)
@@ -581,7 +612,7 @@ fn end_lease(state: &mut State, worker: &mut Worker) -> Closed {
 /// Who can be told that the pool has come to its end, if it has. Without a lease the front is empty:
 /// the last one ends only when it is, or has it drained.
 fn closers(state: &mut State) -> Closed {
-    let has_ended = state.leases == 0 && state.extra == 0 && state.len() == 0;
+    let has_ended = state.leases == 0 && state.extra_threads == 0 && state.len() == 0;
     if has_ended && !matches!(state.status, Status::Open) {
         Closed(std::mem::take(&mut state.closers))
     } else {

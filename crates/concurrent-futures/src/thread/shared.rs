@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 
 use super::entry::Home;
-use super::lease::{ExtraWorker, Lease, Work};
+use super::extra::{ExtraWorker, Extras};
+use super::lease::{Lease, Work};
 use super::queue::{Closed, Pushed, Queue, Worker};
 use super::slot::Slot;
 use super::spawner::Spawner;
@@ -17,8 +18,8 @@ use crate::executor::{Admission, Capture, Observer, Place, Shutdown, Stats, Task
 use crate::id::OwnerId;
 use crate::panic;
 use crate::task::{
-    CellRef, Extra, Outcome, Owner, Pool, Promise, Registration, Runnable, Strength, TaskFuture,
-    TaskInfo, blocked_members, current_pool, look_again, register,
+    CellRef, Extra, Foreign, Outcome, Owner, Pool, Promise, Registration, Runnable, Strength,
+    TaskFuture, TaskInfo, blocked_members, current_pool, look_again, register,
 };
 
 /// What runs in each worker before its first task.
@@ -33,6 +34,7 @@ pub(super) struct Shared {
     pub(super) admission: Admission,
     pub(super) spawner: Spawner,
     pub(super) slots: Slots,
+    pub(super) extras: Extras,
     pub(super) home: Home,
     observer: Option<Arc<dyn Observer>>,
     initializer: Option<Initializer>,
@@ -64,6 +66,7 @@ impl Shared {
             admission: Admission::new(max_workers, queue_limit, None).of_pool(id),
             spawner,
             slots: Slots::default(),
+            extras: Extras::default(),
             home: Home::default(),
             observer,
             initializer,
@@ -175,8 +178,15 @@ impl Shared {
 
     fn start(&self, work: Work) {
         if let Err((work, error)) = self.spawner.spawn(work) {
-            panic::contain(|| tracing::warn!(%error, "no thread for a worker"));
-            work.refuse(&TaskError::rejected(Rejection::Broken).caused_by(error));
+            refuse_work(work, error);
+        }
+    }
+
+    /// The runtime that workers enter.
+    pub(super) fn runtime(&self) -> Option<&tokio::runtime::Handle> {
+        match &self.spawner {
+            Spawner::Runtime(handle) => Some(handle),
+            Spawner::Threads { .. } => self.home.get(),
         }
     }
 
@@ -190,6 +200,7 @@ impl Shared {
     /// Takes nothing any more, and rejects what is queued.
     pub(super) fn break_down(&self, why: &TaskError) {
         let ended = self.queue.break_down(why);
+        self.extras.close();
         self.admission.close(why);
         reject_all(ended, why);
     }
@@ -211,7 +222,10 @@ impl Shared {
 
     pub(super) fn shutdown(&self, how: Shutdown) -> TaskFuture<()> {
         let waits_for_itself = current_pool() == self.id;
-        let (promise, future) = Promise::of_end(self.id);
+        let (promise, future) = match how.deadline {
+            None => Promise::of_end(self.id),
+            Some(_) => Promise::named("shutdown of the pool"),
+        };
         let closer = if how.wait && !waits_for_itself {
             match how.deadline {
                 Some(limit) => promise.expire_after(limit),
@@ -248,6 +262,7 @@ impl Shared {
 
     /// After the queue, which then refuses whoever needs no place any more.
     fn close_admission(&self) {
+        self.extras.close();
         let why = TaskError::rejected(Rejection::ShutDown);
         self.admission.close(&why);
     }
@@ -268,7 +283,7 @@ impl Shared {
             workers,
             free,
             extra,
-        } = self.queue.strength();
+        } = self.queue.strength(true);
         let (mut waiting, mut running) = (Times::none(), Times::none());
         for slot in &slots {
             slot.add_times(&mut waiting.0, &mut running.0);
@@ -320,7 +335,7 @@ impl Pool for Shared {
     }
 
     fn strength(&self) -> Strength {
-        self.queue.strength()
+        self.queue.strength(!self.spawner.is_shared())
     }
 
     fn count_extra(&self) {
@@ -335,9 +350,14 @@ impl Pool for Shared {
         self.admission.has_reserved()
     }
 
-    fn start_extra(self: Arc<Self>, task: Extra) {
+    fn start_extra(self: Arc<Self>, task: Extra) -> Result<(), Foreign> {
+        let Some(task) = self.extras.call(task) else {
+            return Ok(());
+        };
         let extra = ExtraWorker::new(Arc::clone(&self), task);
-        self.start(Work::Extra(extra));
+        self.spawner
+            .spawn(Work::Extra(extra))
+            .map_err(|(work, error)| -> Foreign { Box::new(move || refuse_work(work, error)) })
     }
 
     fn begun_in_place(&self, task: &CellRef) {
@@ -362,6 +382,11 @@ impl fmt::Debug for Shared {
             .field("spawner", &self.spawner)
             .finish_non_exhaustive()
     }
+}
+
+fn refuse_work(work: Work, error: std::io::Error) {
+    panic::contain(|| tracing::warn!(%error, "no thread for a worker"));
+    work.refuse(&TaskError::rejected(Rejection::Broken).caused_by(error));
 }
 
 fn refuse(task: &Runnable, why: TaskError) {

@@ -14,9 +14,8 @@ use crate::panic;
 /// How long a lease on a shared runtime keeps a thread that others may want.
 const SHARED_LINGER: Duration = Duration::from_millis(10);
 
-/// What is taken for the stack of a thread of a shared runtime: how large it is cannot be asked, and
-/// tokio's default is 2 MiB.
-const SHARED_STACK: usize = 256 << 10;
+/// As std's for the threads that it starts.
+pub(super) const DEFAULT_STACK: usize = 2 << 20;
 
 pub(super) enum Spawner {
     Threads {
@@ -42,11 +41,13 @@ impl Spawner {
         matches!(self, Self::Runtime(_))
     }
 
-    /// How much stack a thread has at least.
-    pub(super) fn stack_bytes(&self) -> usize {
+    /// How much stack a worker's thread has, as far as that is known: how large those of a shared
+    /// runtime are cannot be asked.
+    pub(super) fn stack_bytes(&self, is_extra: bool) -> usize {
         match self {
             Self::Threads { stack_bytes, .. } => *stack_bytes,
-            Self::Runtime(_) => SHARED_STACK,
+            Self::Runtime(_) if is_extra => DEFAULT_STACK,
+            Self::Runtime(_) => 0,
         }
     }
 
@@ -55,6 +56,7 @@ impl Spawner {
     /// # Errors
     /// What the system says when it refuses a thread, with the work.
     pub(super) fn spawn(&self, work: Work) -> Result<(), (Work, io::Error)> {
+        let is_extra = matches!(work, Work::Extra(_));
         // Whoever takes it first: the thread, or this function when there is none.
         let place = Arc::new(Mutex::new(Some(work)));
         let there = Arc::clone(&place);
@@ -63,7 +65,7 @@ impl Spawner {
                 work.run();
             }
         };
-        let error = match self {
+        let spawned = match self {
             Self::Threads {
                 name_prefix,
                 started,
@@ -72,27 +74,25 @@ impl Spawner {
             } => {
                 // Relaxed: only the uniqueness of the number matters.
                 let number = started.fetch_add(1, Ordering::Relaxed);
-                let spawned = std::thread::Builder::new()
-                    .name(format!("{name_prefix}-{number}"))
-                    .stack_size(*stack_bytes)
-                    .spawn(run);
-                match spawned {
-                    Ok(_detached) => return Ok(()),
-                    Err(error) => error,
-                }
+                spawn_thread(format!("{name_prefix}-{number}"), *stack_bytes, run)
             }
+            // Those that a runtime has may all wait for this one.
+            Self::Runtime(_) if is_extra => spawn_thread("pool-extra".into(), DEFAULT_STACK, run),
             // When the system refuses the first thread, tokio panics and keeps what it was given,
             // until another thread may come to it. When the runtime shuts down, it drops that.
-            Self::Runtime(handle) => match panic::guard(|| drop(handle.spawn_blocking(run))) {
-                Ok(()) => return Ok(()),
-                Err(panic) => io::Error::other(panic.message),
-            },
+            Self::Runtime(handle) => panic::guard(|| drop(handle.spawn_blocking(run)))
+                .map_err(|panic| io::Error::other(panic.message)),
         };
-        match take(&place) {
-            Some(work) => Err((work, error)),
-            None => Ok(()),
+        match spawned {
+            Ok(()) => Ok(()),
+            Err(error) => take(&place).map_or(Ok(()), |work| Err((work, error))),
         }
     }
+}
+
+fn spawn_thread(name: String, stack: usize, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let thread = std::thread::Builder::new().name(name).stack_size(stack);
+    thread.spawn(run).map(drop)
 }
 
 fn take(place: &Mutex<Option<Work>>) -> Option<Work> {

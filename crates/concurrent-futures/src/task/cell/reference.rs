@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::current::with_task;
 use super::layout::Header;
 use crate::error::{Clock, Rejection, TaskError};
 use crate::id::{OwnerId, TaskId};
@@ -164,6 +165,11 @@ impl CellRef {
         }
     }
 
+    /// Others than who runs it may make it final.
+    pub(in crate::task) fn is_open_to_others(&self) -> bool {
+        self.snapshot().has(state::OUTSIDE)
+    }
+
     /// It is not a task but a promise of its pool: of a place while queued, of its end afterwards.
     pub(in crate::task) fn is_of_pool(&self) -> bool {
         self.snapshot().has(state::OF_POOL)
@@ -266,26 +272,30 @@ impl CellRef {
         if !self.withdraw() {
             return false;
         }
-        // SAFETY: the claim of a queued task gives the right to its job.
-        unsafe { (self.header().vtable.discard_job)(self.0) };
-        self.stop_clock(Clock::Queue);
-        let error = self.name_error(error());
-        let outcome = Outcome::of_error(&error);
-        if let Some(owner) = self.owner_to_tell() {
-            owner.left_queue(self.info(), outcome);
-        }
-        self.publish_error(error, outcome);
+        with_task(self.id(), |_| {
+            // SAFETY: the claim of a queued task gives the right to its job.
+            unsafe { (self.header().vtable.discard_job)(self.0) };
+            self.stop_clock(Clock::Queue);
+            let error = self.name_error(error());
+            let outcome = Outcome::of_error(&error);
+            if let Some(owner) = self.owner_to_tell() {
+                owner.left_queue(self.info(), outcome);
+            }
+            self.publish_error(error, outcome);
+        });
         true
     }
 
     /// Makes a task that no queue has taken final, without telling its owner.
     pub(crate) fn refuse(&self, error: TaskError) {
         if self.state().claim_queued() {
-            // SAFETY: the claim of a queued task gives the right to its job.
-            unsafe { (self.header().vtable.discard_job)(self.0) };
-            let error = self.name_error(error);
-            let outcome = Outcome::of_error(&error);
-            self.publish_error(error, outcome);
+            with_task(self.id(), |_| {
+                // SAFETY: the claim of a queued task gives the right to its job.
+                unsafe { (self.header().vtable.discard_job)(self.0) };
+                let error = self.name_error(error);
+                let outcome = Outcome::of_error(&error);
+                self.publish_error(error, outcome);
+            });
         }
     }
 

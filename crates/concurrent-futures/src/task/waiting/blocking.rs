@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, RawWakerVTable, Wake, Waker};
 use std::thread::{self, Thread};
 
 use super::member;
@@ -62,13 +62,39 @@ thread_local! {
     static SPARE: Cell<Option<Arc<Unpark>>> = const { Cell::new(None) };
 
     /// The waker with which the innermost blocking wait of this thread polls.
-    static POLLING: Cell<*const ()> = const { Cell::new(std::ptr::null()) };
+    static POLLING: Cell<Option<Identity>> = const { Cell::new(None) };
+}
+
+/// Which waker it is.
+#[derive(Clone, Copy, PartialEq)]
+struct Identity(*const (), *const RawWakerVTable);
+
+impl Identity {
+    fn of(waker: &Waker) -> Self {
+        Self(waker.data(), waker.vtable())
+    }
+}
+
+/// Says which waker polls on this thread, until it is dropped.
+struct Polling(Option<Identity>);
+
+impl Polling {
+    fn begin(waker: &Waker) -> Self {
+        let outer = POLLING.try_with(|polling| polling.replace(Some(Identity::of(waker))));
+        Self(outer.ok().flatten())
+    }
+}
+
+impl Drop for Polling {
+    fn drop(&mut self) {
+        let _ = POLLING.try_with(|polling| polling.set(self.0));
+    }
 }
 
 /// Whether it is a blocking wait of the calling thread that polls with this waker.
 pub(super) fn is_waker_of_this_thread(waker: &Waker) -> bool {
     POLLING
-        .try_with(|polling| polling.get() == waker.data())
+        .try_with(|polling| polling.get() == Some(Identity::of(waker)))
         .unwrap_or(false)
 }
 
@@ -92,10 +118,8 @@ pub(crate) fn block_until<S, R>(
     let waker = Waker::from(Arc::clone(&unpark));
     let mut context = Context::from_waker(&waker);
     let mut poll = |state: &mut S| {
-        let outer = POLLING.try_with(|polling| polling.replace(waker.data()));
-        let result = poll(state, &mut context);
-        let _ = POLLING.try_with(|polling| polling.set(outer.unwrap_or(std::ptr::null())));
-        result
+        let _polling = Polling::begin(&waker);
+        poll(state, &mut context)
     };
     let is_patient = deadline == Deadline::NEVER;
     let mut is_first = true;
@@ -123,11 +147,13 @@ pub(crate) fn block_until<S, R>(
         {
             continue;
         }
-        let blocking = member.block(wait, is_patient, &unpark);
+        let Some(blocking) = member.block(wait, is_patient, &unpark) else {
+            continue;
+        };
         park(&unpark, deadline);
         if let Some(verdict) = blocking.end() {
             // Also if the task is over by now, having got its own error first: so it is the same for
-            // each task in the circle.
+            // each wait in the circle.
             break Err(verdict);
         }
     };
@@ -142,8 +168,9 @@ pub(in crate::task) fn block_in(waits_for: impl FnOnce() -> Wait, block: impl Fn
         return block();
     };
     let wait = waits_for();
-    if !member.run_in_place(&wait.tasks) {
-        let blocking = member.block(wait, false, &Arc::new(Unpark::new()));
+    if !member.run_in_place(&wait.tasks)
+        && let Some(blocking) = member.block(wait, false, &Arc::new(Unpark::new()))
+    {
         block();
         blocking.end();
     }

@@ -4,7 +4,7 @@
 //! asked under the graph's lock, and never come back to it under theirs. What is taken out of the graph
 //! is dropped after the lock, since the last reference to a task may run foreign code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::task::Wake;
 
@@ -63,11 +63,17 @@ pub(crate) trait Pool: Send + Sync {
     fn has_reserved(&self) -> bool;
 
     /// Starts the extra worker that was counted. It does nothing if others were faster.
-    fn start_extra(self: Arc<Self>, task: Extra);
+    ///
+    /// # Errors
+    /// If there is no thread for it: what is to be done then.
+    fn start_extra(self: Arc<Self>, task: Extra) -> Result<(), Foreign>;
 
     /// A task was begun while it lay in the queue.
     fn begun_in_place(&self, task: &CellRef);
 }
+
+/// What runs foreign code, which may itself wait: so it is called by who is through with the graph.
+pub(crate) type Foreign = Box<dyn FnOnce()>;
 
 /// What an extra worker runs.
 pub(crate) enum Extra {
@@ -105,7 +111,8 @@ pub(super) struct Waiting {
     pub(super) is_preparing: bool,
     /// If there is one, it alone counts: the thread is in it.
     pub(super) blocked: Option<Blocked>,
-    /// The futures that were polled and are pending.
+    /// The futures that were polled and are pending. Which of them ends its wait nobody knows, since it
+    /// may be awaited with others or be forgotten: it is taken to hang if one of them does.
     pub(super) listed: BTreeMap<ListingKey, Wait>,
     pub(super) tasks: Vec<TaskId>,
 }
@@ -116,6 +123,8 @@ pub(super) struct State {
     /// On which of their threads a task is.
     pub(super) running: BTreeMap<TaskId, MemberKey>,
     listings: BTreeMap<ListingKey, MemberKey>,
+    /// The members by their pools.
+    pub(super) pools: BTreeMap<OwnerId, BTreeSet<MemberKey>>,
 }
 
 pub(crate) struct Graph(Mutex<State>);
@@ -136,16 +145,17 @@ pub(super) fn graph() -> &'static Graph {
 
 /// How many members of a pool wait.
 pub(crate) fn blocked_members(pool: OwnerId) -> usize {
-    lock(&graph().0)
-        .members
-        .values()
-        .filter(|member| member.pool.id() == pool)
-        .count()
+    let pools = &lock(&graph().0).pools;
+    pools.get(&pool).map_or(0, BTreeSet::len)
 }
 
 /// Somebody who could have gone on is gone: finds out whether others hang now.
+///
+/// Not for who is in the graph's or a pool's lock.
 pub(crate) fn look_again() {
-    graph().look_again();
+    while let Some(foreign) = graph().look_again() {
+        foreign();
+    }
 }
 
 impl Graph {
@@ -153,31 +163,50 @@ impl Graph {
         Self(Mutex::new(State::default()))
     }
 
-    /// A member is about to block.
-    pub(super) fn block(&self, member: Introduction<'_>, blocked: Blocked) {
+    /// A member is about to block. If there is something to do, it is to unblock, do that, and look at
+    /// what it waits for again.
+    #[must_use]
+    pub(super) fn block(&self, member: Introduction<'_>, blocked: Blocked) -> Option<Foreign> {
         let key = member.key;
         let mut state = lock(&self.0);
         state.introduce(member).blocked = Some(blocked);
-        Self::look_from(state, key);
+        Self::look_from(state, key)
     }
 
-    /// A member blocks no more. The error, if it never could have gone on by itself.
-    pub(super) fn unblock(&self, key: MemberKey) -> Option<TaskError> {
+    /// A member blocks no more. The error, if it never could have gone on by itself; and if there is
+    /// something to do for the futures that it still waits for, it is to do that, and to look again.
+    #[must_use]
+    pub(super) fn unblock(&self, key: MemberKey) -> (Option<TaskError>, Option<Foreign>) {
         let mut state = lock(&self.0);
-        let blocked = state.members.get_mut(&key)?.blocked.take();
-        let gone = state.forget_if_idle(key);
-        drop(state);
-        drop(gone);
-        blocked.and_then(|blocked| blocked.verdict)
+        let Some(waiting) = state.members.get_mut(&key) else {
+            return (None, None);
+        };
+        let blocked = waiting.blocked.take();
+        let foreign = if waiting.listed.is_empty() {
+            let gone = state.remove(key);
+            drop(state);
+            drop(gone);
+            None
+        } else {
+            Self::look_from(state, key)
+        };
+        (blocked.and_then(|blocked| blocked.verdict), foreign)
     }
 
-    /// A member has polled a future, which is pending.
-    pub(super) fn list(&self, member: Introduction<'_>, listing: ListingKey, wait: Wait) {
+    /// A member has polled a future, which is pending. If there is something to do, it is to do that,
+    /// and to look again.
+    #[must_use]
+    pub(super) fn list(
+        &self,
+        member: Introduction<'_>,
+        listing: ListingKey,
+        wait: Wait,
+    ) -> Option<Foreign> {
         let key = member.key;
         let mut state = lock(&self.0);
         state.introduce(member).listed.insert(listing, wait);
         state.listings.insert(listing, key);
-        Self::look_from(state, key);
+        Self::look_from(state, key)
     }
 
     /// A future is not waited for any more by the member that has polled it.
@@ -209,21 +238,23 @@ impl Graph {
         drop(gone);
     }
 
-    pub(super) fn look_again(&self) {
+    /// Finds out whether any member hangs, and does what lets it go on. If there is something to do, it
+    /// is to do that, and to look again.
+    #[must_use]
+    pub(super) fn look_again(&self) -> Option<Foreign> {
         let state = lock(&self.0);
         let finding = Outlook::new(&state).of_all();
-        Self::help(state, finding);
+        Self::help(state, finding)
     }
 
-    /// Finds out whether a member hangs, and does what lets it go on.
-    fn look_from(state: MutexGuard<'_, State>, key: MemberKey) {
+    fn look_from(state: MutexGuard<'_, State>, key: MemberKey) -> Option<Foreign> {
         let finding = Outlook::new(&state).of(key);
-        Self::help(state, finding);
+        Self::help(state, finding)
     }
 
-    fn help(mut state: MutexGuard<'_, State>, finding: Finding) {
+    fn help(mut state: MutexGuard<'_, State>, finding: Finding) -> Option<Foreign> {
         match finding {
-            Finding::GoesOn => {}
+            Finding::GoesOn => None,
             Finding::Circle { members, text } => {
                 let mut wakes = Vec::new();
                 for member in members {
@@ -240,16 +271,16 @@ impl Graph {
                 for unpark in wakes {
                     unpark.wake();
                 }
+                None
             }
             Finding::Hangs { pool, extra } => {
                 pool.count_extra();
                 drop(state);
-                pool.start_extra(extra);
+                pool.start_extra(extra).err()
             }
-            Finding::Refused { task, why } => {
-                drop(state);
+            Finding::Refused { task, why } => Some(Box::new(move || {
                 task.finish_queued(|| TaskError::deadlock(why));
-            }
+            })),
         }
     }
 }
@@ -264,6 +295,10 @@ impl State {
             listed: BTreeMap::new(),
             tasks: Vec::new(),
         });
+        self.pools
+            .entry(member.pool.id())
+            .or_default()
+            .insert(member.key);
         for task in &waiting.tasks {
             self.running.remove(task);
         }
@@ -289,6 +324,13 @@ impl State {
     #[must_use]
     fn remove(&mut self, key: MemberKey) -> Option<Waiting> {
         let waiting = self.members.remove(&key)?;
+        let pool = waiting.pool.id();
+        if let Some(members) = self.pools.get_mut(&pool) {
+            members.remove(&key);
+            if members.is_empty() {
+                self.pools.remove(&pool);
+            }
+        }
         for task in &waiting.tasks {
             self.running.remove(task);
         }

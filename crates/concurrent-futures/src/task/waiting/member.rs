@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::blocking::Unpark;
-use super::graph::{Blocked, Introduction, ListingKey, MemberKey, Pool, Role, graph};
+use super::graph::{Blocked, Introduction, ListingKey, MemberKey, Pool, Role, graph, look_again};
 use super::wait::Wait;
 use crate::error::TaskError;
-use crate::id::{OwnerId, TaskId};
-use crate::task::cell::{self, CellRef, Started};
+use crate::id::OwnerId;
+use crate::task::cell::{CellRef, Started, tasks_on_this_thread};
 
 /// Runs tasks on a worker's thread, and counts them.
 pub(crate) trait Runner {
@@ -26,8 +26,8 @@ pub(crate) struct Member {
     runner: Box<dyn Runner>,
     stack: Stack,
     is_preparing: Cell<bool>,
-    /// The tasks that wait here for those that run in their place, the outermost first.
-    nest: RefCell<Vec<TaskId>>,
+    /// Futures may be listed as waited for by this thread.
+    has_listed: Cell<bool>,
 }
 
 /// Where the stack of a thread begins, and how much of it there is.
@@ -87,14 +87,27 @@ pub(crate) fn prepare<R>(f: impl FnOnce() -> R) -> R {
 
 /// Ends the time in which a thread works for a pool.
 #[must_use]
-pub(crate) struct Leave(Option<Rc<Member>>);
+pub(crate) struct Leave {
+    member: Rc<Member>,
+    outer: Option<Rc<Member>>,
+}
+
+impl Leave {
+    /// A task has ended on this thread; what it has polled is not waited for here any more.
+    #[inline]
+    pub(crate) fn task_ended(&self) {
+        if self.member.has_listed.get() {
+            self.member.has_listed.set(false);
+            graph().leave(self.member.key);
+        }
+    }
+}
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        let outer = self.0.take();
-        if let Ok(Some(member)) = MEMBER.try_with(|member| member.replace(outer)) {
-            graph().leave(member.key);
-        }
+        let outer = self.outer.take();
+        let _ = MEMBER.try_with(|member| member.replace(outer));
+        graph().leave(self.member.key);
     }
 }
 
@@ -115,63 +128,76 @@ impl Member {
             runner,
             stack: Stack::begin(stack_bytes),
             is_preparing: Cell::new(false),
-            nest: RefCell::default(),
+            has_listed: Cell::new(false),
         });
-        Leave(MEMBER.with(|place| place.replace(Some(member))))
+        Leave {
+            outer: MEMBER.with(|place| place.replace(Some(Rc::clone(&member)))),
+            member,
+        }
     }
 
     /// Runs those of the tasks that lie in the queue of this member's pool. True if there was one.
     ///
-    /// The caller may block, and so may the bodies.
+    /// Not those with a limit to their running time: it would pass unseen by who waits for them here.
     pub(super) fn run_in_place(&self, tasks: &[CellRef]) -> bool {
         let mut has_run = false;
         for task in tasks {
             if task.owner() == self.pool.id()
+                && !task.is_open_to_others()
                 && self.stack.is_half_free()
                 && let Some(started) = task.begin()
             {
                 has_run = true;
                 self.pool.begun_in_place(task);
-                let outer = cell::current();
-                if let Some(outer) = &outer {
-                    self.nest.borrow_mut().push(outer.id());
-                }
                 self.runner.run(started);
-                if outer.is_some() {
-                    self.nest.borrow_mut().pop();
-                }
             }
         }
         has_run
     }
 
-    /// This thread is about to block for `wait`; `is_patient` if that has no time limit.
-    pub(super) fn block(&self, wait: Wait, is_patient: bool, unpark: &Arc<Unpark>) -> Blocking<'_> {
+    /// This thread is about to block for `wait`; `is_patient` if that has no time limit. `None` if
+    /// something has changed meanwhile.
+    pub(super) fn block(
+        &self,
+        wait: Wait,
+        is_patient: bool,
+        unpark: &Arc<Unpark>,
+    ) -> Option<Blocking<'_>> {
         let blocked = Blocked {
             wait,
             is_patient,
             unpark: Arc::clone(unpark),
             verdict: None,
         };
-        graph().block(self.introduce(), blocked);
-        Blocking(self)
+        let blocking = Blocking(self);
+        match graph().block(self.introduce(), blocked) {
+            None => Some(blocking),
+            Some(foreign) => {
+                // It may wait in turn.
+                blocking.end();
+                foreign();
+                None
+            }
+        }
     }
 
     /// A future that was polled on this thread waits.
     pub(super) fn list(&self, key: ListingKey, wait: Wait) {
-        graph().list(self.introduce(), key, wait);
+        self.has_listed.set(true);
+        if let Some(foreign) = graph().list(self.introduce(), key, wait) {
+            foreign();
+            look_again();
+        }
     }
 
     /// What the graph has to know of this member before it hears of a wait.
     fn introduce(&self) -> Introduction<'_> {
-        let mut tasks = self.nest.borrow().clone();
-        tasks.extend(cell::current().map(|task| task.id()));
         Introduction {
             key: self.key,
             pool: &self.pool,
             role: self.role,
             is_preparing: self.is_preparing.get(),
-            tasks,
+            tasks: tasks_on_this_thread(),
         }
     }
 }
@@ -182,6 +208,11 @@ pub(super) struct Blocking<'a>(&'a Member);
 impl Blocking<'_> {
     /// Ends it. The error, if the wait could never have ended by itself.
     pub(super) fn end(self) -> Option<TaskError> {
-        graph().unblock(self.0.key)
+        let (verdict, foreign) = graph().unblock(self.0.key);
+        if let Some(foreign) = foreign {
+            foreign();
+            look_again();
+        }
+        verdict
     }
 }

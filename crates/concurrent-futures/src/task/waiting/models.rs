@@ -6,7 +6,7 @@ use loom::sync::Mutex;
 use loom::thread;
 
 use super::blocking::Unpark;
-use super::graph::{Blocked, Extra, Graph, Introduction, MemberKey, Pool, Role, Strength};
+use super::graph::{Blocked, Extra, Foreign, Graph, Introduction, MemberKey, Pool, Role, Strength};
 use super::wait::Wait;
 use crate::id::{OwnerId, TaskId};
 use crate::task::TaskFuture;
@@ -72,7 +72,8 @@ impl TwoWorkers {
             unpark: Arc::clone(&unpark),
             verdict: None,
         };
-        self.graph.block(member, blocked);
+        let foreign = self.graph.block(member, blocked);
+        assert!(foreign.is_none());
         unpark
     }
 }
@@ -94,13 +95,14 @@ impl Pool for TwoWorkers {
         *self.extra.lock().unwrap() += 1;
     }
 
-    fn start_extra(self: Arc<Self>, task: Extra) {
+    fn start_extra(self: Arc<Self>, task: Extra) -> Result<(), Foreign> {
         match task {
             Extra::Task(task) => run(&task),
             Extra::Any => unreachable!("nobody waits for a place"),
         }
         *self.extra.lock().unwrap() -= 1;
-        self.graph.look_again();
+        assert!(self.graph.look_again().is_none());
+        Ok(())
     }
 
     fn has_queued(&self) -> bool {
@@ -127,7 +129,8 @@ fn wait_and_go_on(pool: &Arc<TwoWorkers>, worker: u64, wanted: &CellRef, next: &
     while wanted.is_unfinished() {
         thread::yield_now();
     }
-    assert!(pool.graph.unblock(MemberKey(worker)).is_none());
+    let (verdict, _none) = pool.graph.unblock(MemberKey(worker));
+    assert!(verdict.is_none());
     run(next);
 }
 
@@ -168,7 +171,7 @@ fn loom_each_worker_in_a_circle_gets_an_error() {
             while !unpark.is_woken() {
                 thread::yield_now();
             }
-            let verdict = pool.graph.unblock(MemberKey(worker));
+            let (verdict, _none) = pool.graph.unblock(MemberKey(worker));
             assert!(verdict.is_some_and(|error| error.is_deadlock()));
         };
         let other = {

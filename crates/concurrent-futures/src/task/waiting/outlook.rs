@@ -38,6 +38,14 @@ enum Whereabouts {
     Ending(OwnerId),
 }
 
+/// Those that cannot go on.
+#[derive(Default)]
+struct Hanging {
+    members: BTreeSet<MemberKey>,
+    /// Pools of which all members wait and hang, and in whose queue a task is waited for.
+    pools: BTreeSet<OwnerId>,
+}
+
 /// The graph at one moment.
 pub(super) struct Outlook<'a> {
     state: &'a State,
@@ -68,29 +76,30 @@ impl<'a> Outlook<'a> {
 
     fn of_those_that_depend_on(&self, members: impl IntoIterator<Item = MemberKey>) -> Finding {
         let hanging = self.hanging(members);
-        let pools = self.hanging_pools(&hanging);
         let mut found = Finding::GoesOn;
-        for key in &hanging {
+        for key in &hanging.members {
             let waiting = &self.state.members[key];
             let is_extra_prepared = waiting.is_preparing && waiting.role == Role::Extra;
             if matches!(found, Finding::Hangs { .. }) && !is_extra_prepared {
                 continue;
             }
-            // Any queued task that one of them waits for will do; what waits for it goes on then.
             for task in waits(waiting).flat_map(|wait| &wait.tasks) {
-                let Whereabouts::Queued(pool) = self.whereabouts(task) else {
+                if !matches!(self.whereabouts(task), Whereabouts::Queued(_))
+                    || !hanging.pools.contains(&task.owner())
+                {
+                    continue;
+                }
+                let Some(worker) = self.waiting_in(task.owner()).next() else {
                     continue;
                 };
-                let Some(worker) = pools.get(&pool) else {
-                    continue;
-                };
+                let pool = Arc::clone(&self.state.members[&worker].pool);
                 let task = task.clone();
-                let pool = Arc::clone(&self.state.members[worker].pool);
-                if is_extra_prepared {
+                if is_extra_prepared && pool.id() == waiting.pool.id() {
                     let why = "the initializer of a pool waits for a task of the pool";
                     return Finding::Refused { task, why };
                 }
                 if !task.is_of_pool() {
+                    // Any will do; what waits for it goes on then.
                     let extra = Extra::Task(task);
                     found = Finding::Hangs { pool, extra };
                     break;
@@ -112,30 +121,29 @@ impl<'a> Outlook<'a> {
     }
 
     fn whereabouts(&self, task: &CellRef) -> Whereabouts {
-        let on_member = |member: &MemberKey| Whereabouts::On(*member);
         if task.is_queued() {
-            match self.members_of(task.owner()) {
+            return match self.members_of(task.owner()) {
                 Some(_) => Whereabouts::Queued(task.owner()),
                 None => Whereabouts::Elsewhere,
-            }
-        } else if task.is_unfinished() && task.is_of_pool() {
-            Whereabouts::Ending(task.owner())
-        } else if task.is_unfinished() {
-            let member = self.state.running.get(&task.id());
-            member
-                .filter(|member| self.state.members.contains_key(member))
-                .map_or(Whereabouts::Elsewhere, on_member)
-        } else {
-            Whereabouts::Elsewhere
+            };
+        }
+        if task.is_of_pool() {
+            return match task.is_unfinished() {
+                true => Whereabouts::Ending(task.owner()),
+                false => Whereabouts::Elsewhere,
+            };
+        }
+        // Also if it is over: it is on a thread until whoever waits for it was told.
+        match self.state.running.get(&task.id()) {
+            Some(member) => Whereabouts::On(*member),
+            None => Whereabouts::Elsewhere,
         }
     }
 
     /// The members of a pool that wait.
     fn waiting_in(&self, pool: OwnerId) -> impl Iterator<Item = MemberKey> {
-        let members = self.state.members.iter();
-        members
-            .filter(move |(_, waiting)| waiting.pool.id() == pool)
-            .map(|(key, _)| *key)
+        let members = self.state.pools.get(&pool);
+        members.into_iter().flatten().copied()
     }
 
     /// The members of a pool, if all of them wait.
@@ -160,90 +168,93 @@ impl<'a> Outlook<'a> {
     }
 
     /// Those of these members, and of the members on which they depend, that cannot go on.
-    fn hanging(&self, members: impl IntoIterator<Item = MemberKey>) -> BTreeSet<MemberKey> {
-        let mut hanging = BTreeSet::from_iter(members);
-        let mut to_visit = Vec::from_iter(hanging.iter().copied());
-        let mut pools = BTreeSet::new();
+    ///
+    /// All are taken to hang at first. One that does not takes along those that wait for it, and so on.
+    fn hanging(&self, members: impl IntoIterator<Item = MemberKey>) -> Hanging {
+        let mut hanging = Hanging::default();
+        let mut waits_for_member: BTreeMap<MemberKey, Vec<MemberKey>> = BTreeMap::new();
+        let mut waits_for_pool: BTreeMap<OwnerId, Vec<MemberKey>> = BTreeMap::new();
+        let mut to_visit = Vec::from_iter(members);
+        hanging.members.extend(to_visit.iter().copied());
         while let Some(member) = to_visit.pop() {
-            for task in waits(&self.state.members[&member]).flat_map(|wait| &wait.tasks) {
-                let mut visit = |member| {
-                    if hanging.insert(member) {
-                        to_visit.push(member);
-                    }
-                };
-                match self.whereabouts(task) {
+            let mut visit = |next| {
+                if hanging.members.insert(next) {
+                    to_visit.push(next);
+                }
+            };
+            for place in self.places(waits(&self.state.members[&member])) {
+                match place {
                     Whereabouts::Elsewhere => {}
-                    Whereabouts::On(member) => visit(member),
-                    Whereabouts::Ending(pool) => self.waiting_in(pool).for_each(visit),
-                    // They were visited together.
-                    Whereabouts::Queued(pool) if !pools.insert(pool) => {}
+                    Whereabouts::On(next) => {
+                        waits_for_member.entry(next).or_default().push(member);
+                        visit(next);
+                    }
+                    Whereabouts::Ending(pool) => {
+                        for next in self.waiting_in(pool) {
+                            waits_for_member.entry(next).or_default().push(member);
+                            visit(next);
+                        }
+                    }
                     Whereabouts::Queued(pool) => {
-                        self.members_of(pool)
-                            .iter()
-                            .flat_map(|all| &**all)
-                            .copied()
-                            .for_each(visit);
+                        waits_for_pool.entry(pool).or_default().push(member);
+                        if hanging.pools.insert(pool) {
+                            self.waiting_in(pool).for_each(&mut visit);
+                        }
                     }
                 }
             }
         }
-        loop {
-            let pools = self.hanging_pools(&hanging);
-            let before = hanging.len();
-            let go_on: Vec<MemberKey> = hanging
-                .iter()
-                .copied()
-                .filter(|member| !self.hangs(&self.state.members[member], &hanging, &pools))
-                .collect();
-            for member in go_on {
-                hanging.remove(&member);
+        let mut to_check = Vec::from_iter(hanging.members.iter().copied());
+        while let Some(member) = to_check.pop() {
+            let waiting = &self.state.members[&member];
+            if !hanging.members.contains(&member) || self.hangs(waiting, &hanging) {
+                continue;
             }
-            if hanging.len() == before {
-                return hanging;
+            hanging.members.remove(&member);
+            to_check.extend(waits_for_member.remove(&member).into_iter().flatten());
+            let pool = waiting.pool.id();
+            if hanging.pools.remove(&pool) {
+                to_check.extend(waits_for_pool.remove(&pool).into_iter().flatten());
             }
         }
+        hanging
     }
 
-    /// The pools all of whose members are among these, each with one of its members.
-    fn hanging_pools(&self, hanging: &BTreeSet<MemberKey>) -> BTreeMap<OwnerId, MemberKey> {
-        let first_of_each: BTreeMap<OwnerId, MemberKey> = hanging
-            .iter()
-            .map(|member| (self.state.members[member].pool.id(), *member))
-            .collect();
-        let all_hang = |pool| {
-            self.members_of(pool)
-                .is_some_and(|members| members.iter().all(|member| hanging.contains(member)))
-        };
-        first_of_each
-            .into_iter()
-            .filter(|(pool, _)| all_hang(*pool))
-            .collect()
+    /// Where the tasks of some waits are; of those in one queue only the first is looked at.
+    fn places<'b>(
+        &'b self,
+        waits: impl Iterator<Item = &'b Wait>,
+    ) -> impl Iterator<Item = Whereabouts> {
+        let mut queued_in = None;
+        waits.flat_map(|wait| &wait.tasks).filter_map(move |task| {
+            if task.is_queued() && queued_in.replace(task.owner()) == Some(task.owner()) {
+                return None;
+            }
+            Some(self.whereabouts(task))
+        })
     }
 
-    /// Whether a member hangs, if these members and pools do.
-    fn hangs(
-        &self,
-        waiting: &Waiting,
-        members: &BTreeSet<MemberKey>,
-        pools: &BTreeMap<OwnerId, MemberKey>,
-    ) -> bool {
-        let has_verdict = waiting
-            .blocked
-            .as_ref()
-            .is_some_and(|blocked| blocked.verdict.is_some());
-        let task_hangs = |task: &CellRef| match self.whereabouts(task) {
+    /// Whether a member hangs, if these do.
+    fn hangs(&self, waiting: &Waiting, hanging: &Hanging) -> bool {
+        let place_hangs = |place| match place {
             Whereabouts::Elsewhere => false,
-            Whereabouts::On(member) => members.contains(&member),
-            Whereabouts::Queued(pool) => pools.contains_key(&pool),
+            Whereabouts::On(member) => hanging.members.contains(&member),
+            Whereabouts::Queued(pool) => hanging.pools.contains(&pool),
             Whereabouts::Ending(pool) => self
                 .waiting_in(pool)
-                .any(|member| members.contains(&member)),
+                .any(|member| hanging.members.contains(&member)),
         };
-        !has_verdict
-            && waits(waiting).all(|wait| match wait.needs {
-                Needs::All | Needs::Most => wait.tasks.iter().any(task_hangs),
-                Needs::Any => !wait.tasks.is_empty() && wait.tasks.iter().all(task_hangs),
-            })
+        let wait_hangs = |wait: &Wait| {
+            let mut places = self.places(std::iter::once(wait));
+            match wait.needs {
+                Needs::All | Needs::Most => places.any(place_hangs),
+                Needs::Any => !wait.tasks.is_empty() && places.all(place_hangs),
+            }
+        };
+        match &waiting.blocked {
+            Some(blocked) => blocked.verdict.is_none() && wait_hangs(&blocked.wait),
+            None => waiting.listed.values().any(wait_hangs),
+        }
     }
 
     /// The circle of running tasks through this member, if all in it wait for ever for all of their
@@ -281,6 +292,8 @@ impl<'a> Outlook<'a> {
         for task in self.firmly(member).iter().flat_map(|wait| &wait.tasks) {
             match self.whereabouts(task) {
                 Whereabouts::Elsewhere | Whereabouts::Queued(_) => {}
+                // A limit to its running time would end the wait.
+                Whereabouts::On(_) if task.is_open_to_others() => {}
                 Whereabouts::On(member) => steps.push((task, member)),
                 Whereabouts::Ending(pool) => {
                     steps.extend(self.waiting_in(pool).map(|member| (task, member)));

@@ -10,8 +10,8 @@ use super::graph::{ListingKey, graph};
 use super::member;
 use crate::task::cell::CellRef;
 
-/// Of many tasks, any of which ends a wait, it is enough to know some: if these hang, an extra worker
-/// for one of them does no harm, whatever the others do.
+/// Of many tasks, any of which ends a wait, it is enough to know some, one that is queued among them: if
+/// these hang, an extra worker for that one does no harm, whatever the others do.
 const ENOUGH: usize = 32;
 
 /// The tasks that somebody waits for.
@@ -54,9 +54,22 @@ impl Wait {
 
     /// For any of these tasks.
     pub(crate) fn any<'a>(tasks: impl IntoIterator<Item = &'a CellRef>) -> Self {
+        let mut known = SmallVec::new();
+        let mut has_queued = false;
+        for task in tasks {
+            if known.len() >= ENOUGH && has_queued {
+                break;
+            }
+            // Only one that is queued can be helped.
+            let is_queued = task.is_queued();
+            if known.len() < ENOUGH || is_queued {
+                known.push(task.clone());
+            }
+            has_queued |= is_queued;
+        }
         Self {
+            tasks: known,
             needs: Needs::Any,
-            ..Self::all(tasks.into_iter().take(ENOUGH))
         }
     }
 }
