@@ -149,7 +149,9 @@ tests! {
         let inner = pool.clone();
         let counted = pool.spawn(move || {
             let count = AtomicUsize::new(0);
-            let count_up = || drop(count.fetch_add(1, Ordering::SeqCst));
+            let count_up = || {
+                let _before = count.fetch_add(1, Ordering::SeqCst);
+            };
             inner
                 .scope(|scope| {
                     std::mem::forget(scope.spawn(count_up));
