@@ -331,14 +331,15 @@ tests! {
                     (n, std::process::id())
                 };
                 let futures: Vec<_> = (0..TASKS).map(|n| again.submit(work, n)).collect();
+                let results: Vec<_> = futures.into_iter().map(TaskFuture::result).collect();
+                is_over.store(true, Ordering::Relaxed);
+                let (kills, most) = killer.join().unwrap();
                 let mut tasks_of = BTreeMap::<u32, usize>::new();
-                for (n, future) in (0..).zip(futures) {
-                    let (value, worker) = future.result().unwrap();
+                for (n, result) in (0..).zip(results) {
+                    let (value, worker) = result.unwrap();
                     assert_eq!(value, n);
                     *tasks_of.entry(worker).or_default() += 1;
                 }
-                is_over.store(true, Ordering::Relaxed);
-                let (kills, most) = killer.join().unwrap();
                 assert!(kills > 0 && most <= 2, "{kills} kills, {most} workers at a time");
                 assert!(tasks_of.values().all(|count| *count <= tasks_per_worker), "{tasks_of:?}");
             });
