@@ -47,6 +47,9 @@ use crate::time::{Deadline, Expiry};
 /// # }
 /// ```
 ///
+/// # Errors
+/// The first error of a task, whatever its kind; and that of a [`timeout`](TryJoinAll::timeout).
+///
 /// # Cancel safety
 /// Not cancel safe: dropping it stops the tasks, and drops the values that are there.
 pub fn try_join_all<I, T>(futures: I) -> TryJoinAll<I::Item>

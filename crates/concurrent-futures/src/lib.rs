@@ -39,6 +39,11 @@
 //! [`task::current`] that it should stop; in a process it can be ended. [`Promise`] is the other end of
 //! a future, for results from elsewhere.
 //!
+//! Who submits faster than the workers work can be held back, or refused at once: an executor with a
+//! limit gives [`Permit`]s ([`Executor::reserve`]). [`TaskOptions`] also say which task goes first, and
+//! which may be run again when its worker process is lost. A [`TaskContext`] is carried from where a task
+//! is submitted to where it runs. Tasks of a [`scope`](ThreadPoolExecutor::scope) borrow from the caller.
+//!
 //! # Where tasks run
 //!
 //! | executor | runs tasks | for |
@@ -71,6 +76,9 @@
 //! thread. If so, it would stop the runtime, and is an error that says so; in `spawn_blocking`, in
 //! `block_in_place` and on plain threads it blocks. What is not noticed is `block_on` of an
 //! `unconstrained` future on a multi-threaded runtime.
+//!
+//! A task may wait for tasks of its own pool, however few workers there are, and tasks that block for
+//! each other in a circle get an error: see [`TaskFuture::result`].
 
 #![cfg_attr(
     any(concurrent_futures_loom, not(target_os = "linux")),

@@ -28,7 +28,7 @@ pub enum ErrorKind {
     WouldBlock,
     /// An argument or a result could not be encoded or decoded.
     Codec,
-    /// The wait could never have ended.
+    /// The wait could never have ended: see [`TaskError::is_deadlock`](super::TaskError::is_deadlock).
     Deadlock,
     /// One value of several tasks was wanted, and there was none:
     /// [`TaskError::errors`](super::TaskError::errors) says why.

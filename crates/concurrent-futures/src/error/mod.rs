@@ -358,7 +358,8 @@ impl TaskError {
         self.kind() == ErrorKind::Codec
     }
 
-    /// The wait could never have ended.
+    /// The wait could never have ended: tasks wait for each other in a circle, which the text names, or
+    /// for a place while they have all places of their pool.
     #[must_use]
     pub fn is_deadlock(&self) -> bool {
         self.kind() == ErrorKind::Deadlock

@@ -257,8 +257,8 @@ impl State {
     }
 }
 
-/// One of the tasks that an executor takes: a place that is given back when this is dropped. Of an
-/// executor without limits it stands for nothing.
+/// The right of one task to be with an executor, which is given back when this is dropped: made by an
+/// [`Admission`], for back ends. Of an executor without limits it stands for nothing.
 ///
 /// Users do not meet this type: they have a [`Permit`](super::Permit).
 #[must_use = "dropping it gives the place back"]

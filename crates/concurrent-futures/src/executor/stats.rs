@@ -126,14 +126,15 @@ impl Stats {
         self.idle
     }
 
-    /// Workers of a thread pool that wait for tasks, by a wait of this crate.
+    /// Workers of a thread pool that wait, by a wait of this crate: for tasks of this or another pool, for
+    /// a place, for the end of a pool.
     #[must_use]
     pub fn blocked(&self) -> usize {
         self.blocked
     }
 
-    /// Workers that a thread pool has beside its own, each for one task that others wait for: when all
-    /// its workers wait, and none of them could go on otherwise. They end with their task.
+    /// Workers that a thread pool has beside [its own](Self::workers), each for one task: it gets one
+    /// when all its workers wait and none of them could go on otherwise. It ends with the task.
     #[must_use]
     pub fn extra_workers(&self) -> usize {
         self.extra_workers

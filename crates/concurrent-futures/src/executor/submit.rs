@@ -183,8 +183,10 @@ pub trait Executor: Clone + Send + Sync + 'static {
     /// back those who submit faster than the workers work.
     ///
     /// Who waits gets a place before all who come later, plain submits included. An executor without
-    /// limits gives one at once. A task that waits for a place of its own executor has one itself, so
-    /// where all tasks do that, none becomes free.
+    /// limits gives one at once. A task that waits for a place of its own pool has one itself. On threads
+    /// what is queued there is run meanwhile; where all places are taken by tasks that
+    /// [block](Self::blocking_reserve) for another one, one of them gets a
+    /// [deadlock error](TaskError::is_deadlock).
     ///
     /// ```
     /// use concurrent_futures::{Executor, TaskError, ThreadPoolExecutor};
@@ -229,7 +231,8 @@ pub trait Executor: Clone + Send + Sync + 'static {
     /// As [`reserve`](Self::reserve), and blocks while it waits.
     ///
     /// # Errors
-    /// As `reserve`; and where it would have to wait in async code, which would stop the runtime.
+    /// As `reserve`; where it would have to wait in async code, which would stop the runtime; and in a
+    /// task whose pool could never have a place again.
     fn blocking_reserve(&self) -> Result<Permit<Self>, TaskError> {
         let place = match self.admission().try_enter() {
             Ok(place) => place,

@@ -16,6 +16,9 @@ use crate::task::Environment;
 /// threads and to [worker processes](crate::ProcessPoolBuilder::context) alike. Several are entered in
 /// the order in which they were registered, and left in reverse.
 ///
+/// A thread-local does not follow a request from thread to thread in async code: there `capture` can
+/// read a `tokio::task_local!`.
+///
 /// For a [`map`](crate::Executor::map), the value is captured when a chunk of items is submitted, by who
 /// pulls the results, and is entered once for all items of the chunk. What the tasks of an
 /// [`InlineExecutor`](crate::InlineExecutor) find is there already.

@@ -236,8 +236,9 @@ impl ProcessPoolBuilder {
     /// Makes the pool. No process is started before the first task.
     ///
     /// # Errors
-    /// For options that cannot be: 0 workers, 0 tasks a worker, no payload, no time to start, no bytes in the queue, a name or a variable with a NUL byte,
-    /// an argument of the initializer that cannot be encoded. And
+    /// For options that cannot be: 0 workers, 0 tasks a worker, no payload, no time to start, no bytes in
+    /// the queue, a name or a variable with a NUL byte, an argument of the initializer that cannot be
+    /// encoded. And
     /// [of the kind `WrongProgram`](crate::BuildErrorKind::WrongProgram) where this program cannot be
     /// started as a worker: the code is in a dynamic library, or the program runs through a loader.
     pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {

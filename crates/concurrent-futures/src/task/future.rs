@@ -109,10 +109,28 @@ impl<T> TaskFuture<T> {
     /// # Ok::<(), concurrent_futures::TaskError>(())
     /// ```
     ///
+    /// # Inside a task
+    /// A task may wait for a task of its own pool of threads, however few workers that has: one that is
+    /// still queued is run here, on this thread, or by an extra worker. What runs here finds the
+    /// thread-locals of the task that waits, and its open borrows of a `RefCell` among them. Only waits of
+    /// this crate are seen, and none for a lock or a channel.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let inner = pool.clone();
+    /// let sum = pool.spawn(move || 1 + inner.spawn(|| 2).result().unwrap());
+    /// assert_eq!(sum.result()?, 3);
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
+    ///
     /// # Errors
-    /// The error of the task; and [`is_would_block`](TaskError::is_would_block) in async code,
-    /// where blocking would stop the runtime: await the future there. In tokio's `spawn_blocking`
-    /// and `block_in_place` it works.
+    /// - The error of the task.
+    /// - [`is_would_block`](TaskError::is_would_block) in async code, where blocking would stop the
+    ///   runtime: await the future there. In tokio's `spawn_blocking` and `block_in_place` it works.
+    /// - [`is_deadlock`](TaskError::is_deadlock) in a task that waits for itself, or for tasks that
+    ///   block for it in turn: each of them gets one.
     pub fn result(mut self) -> Result<T, TaskError> {
         match self.block_until(Deadline::NEVER)? {
             Some(result) => result,
@@ -121,7 +139,8 @@ impl<T> TaskFuture<T> {
     }
 
     /// Blocks like [`result`](Self::result), for at most `limit`. The result is not lost when the
-    /// limit passes: ask again, or await it.
+    /// limit passes: ask again, or await it. In a task, nothing is run on this thread meanwhile, and
+    /// waiting in a circle is no error, since the limit ends it.
     ///
     /// ```
     /// use concurrent_futures::{Clock, Promise};
@@ -136,8 +155,8 @@ impl<T> TaskFuture<T> {
     /// ```
     ///
     /// # Errors
-    /// As [`result`](Self::result); and one with the clock [`Wait`](Clock::Wait) when the limit
-    /// passes. A limit of zero asks without blocking.
+    /// The error of the task; [`is_would_block`](TaskError::is_would_block) in async code; and one with
+    /// the clock [`Wait`](Clock::Wait) when the limit passes. A limit of zero asks without blocking.
     ///
     /// # Panics
     /// If the result was taken already.
@@ -189,8 +208,8 @@ impl<T> TaskFuture<T> {
     /// this thread, if it is over already.
     ///
     /// Callbacks run in the order in which they were added, before whoever awaits the future is
-    /// woken (who looks at it just then may see that it is done). They should be short. A panic in one is logged and stops neither the others nor the
-    /// result.
+    /// woken (who looks at it just then may see that it is done). They should be short. A panic in one
+    /// is logged and stops neither the others nor the result.
     pub fn on_done(&self, callback: impl FnOnce(TaskId, Outcome) + Send + 'static) {
         self.cell().on_done(Box::new(callback));
     }

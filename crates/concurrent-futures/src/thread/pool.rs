@@ -15,7 +15,8 @@ use crate::executor::{
 };
 use crate::task::TaskFuture;
 
-/// Runs tasks on threads, up to a fixed number at a time, in the order in which they were submitted.
+/// Runs tasks on threads, up to a fixed number at a time, in the order in which they were submitted,
+/// more [urgent](TaskOptions::priority) ones first.
 ///
 /// Threads are started on demand and end when they have been without work for a while. The pool
 /// works in a tokio runtime, outside of any, from several, and in a `static`: it depends on none. A
@@ -26,6 +27,10 @@ use crate::task::TaskFuture;
 /// the tasks that were taken still run, and their futures resolve. When `main` returns or the
 /// process exits, running tasks are cut off and queued ones never run: to have them finish, wait
 /// for a [`shutdown`](Executor::shutdown).
+///
+/// A task may wait for others of its own pool, whatever the number of workers: see
+/// [`TaskFuture::result`]. By default everything that is submitted is taken;
+/// [`queue_limit`](ThreadPoolBuilder::queue_limit) sets a bound.
 ///
 /// ```
 /// use concurrent_futures::{Executor, ThreadPoolExecutor};
