@@ -279,7 +279,7 @@ impl Graph {
                 pool.start_extra(extra).err()
             }
             Finding::Refused { task, why } => Some(Box::new(move || {
-                task.finish_queued(|| TaskError::deadlock(why));
+                task.finish_queued(|| TaskError::deadlock(why).never_run());
             })),
         }
     }
