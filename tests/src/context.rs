@@ -389,6 +389,21 @@ fn name() -> Option<String> {
 }
 
 tests! {
+    fn a_task_without_a_context_finds_none_of_the_task_that_waits_for_it() {
+        let pool = ThreadPoolExecutor::builder().max_workers(1).context::<RequestId>().build().unwrap();
+        let inner = pool.clone();
+        REQUEST.set(Some(7));
+        let outer = pool.spawn(move || {
+            let same = inner.spawn(request);
+            REQUEST.set(None);
+            let none = inner.spawn(request);
+            REQUEST.set(Some(7));
+            (request(), same.result().unwrap(), none.result().unwrap())
+        });
+        REQUEST.set(None);
+        assert_eq!(outer.result().unwrap(), (Some(7), Some(7), None));
+    }
+
     fn a_value_that_cannot_travel_is_the_error_of_its_task() {
         let builder = ProcessPoolExecutor::builder().max_workers(1);
         let pool = builder.context::<Mule>().build().unwrap();

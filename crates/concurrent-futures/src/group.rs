@@ -104,7 +104,7 @@ where
 {
     SelectOk {
         group: Group::new(futures),
-        errors: Vec::new(),
+        errors: Some(Vec::new()),
     }
 }
 
@@ -120,11 +120,14 @@ pub struct TryJoinAll<W: Waitable + Future> {
 }
 
 /// The first value, or the errors of all: made by [`select_ok`].
+///
+/// # Panics
+/// When it is polled after it was done.
 #[must_use = "dropping a group stops its tasks"]
 pub struct SelectOk<W: Waitable + Future> {
     group: Group<W>,
-    /// By time.
-    errors: Vec<TaskError>,
+    /// By time; none any more once the group has ended.
+    errors: Option<Vec<TaskError>>,
 }
 
 impl<W, T> TryJoinAll<W>
@@ -162,8 +165,13 @@ where
         let waits_for = |this: &Self| this.group.set.waits_for();
         match block_until(deadline, &mut self, Self::poll_end, waits_for)? {
             Some(end) => end,
-            None => Err(self.group.expire()),
+            None => Err(self.expire()),
         }
+    }
+
+    fn expire(&mut self) -> TaskError {
+        self.results = None;
+        self.group.expire()
     }
 
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Result<Vec<T>, TaskError>> {
@@ -213,21 +221,23 @@ where
     }
 
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Result<T, TaskError>> {
+        let errors = self.errors.as_mut().expect("polled after it was done");
         while let Some((index, result)) = ready!(self.group.poll_next(context)) {
             match result {
                 Ok(value) => {
+                    self.errors = None;
                     self.group.stop();
                     return Poll::Ready(Ok(value));
                 }
-                Err(error) => self.errors.push(error.at_index(index)),
+                Err(error) => errors.push(error.at_index(index)),
             }
         }
-        let errors = std::mem::take(&mut self.errors);
+        let errors = self.errors.take().unwrap_or_default();
         Poll::Ready(Err(TaskError::all_failed(errors)))
     }
 
     fn expire(&mut self) -> TaskError {
-        let errors = std::mem::take(&mut self.errors);
+        let errors = self.errors.take().unwrap_or_default();
         self.group.expire().beside(errors)
     }
 }
@@ -240,11 +250,7 @@ where
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.poll_end(context) {
-            Poll::Pending => self
-                .group
-                .expiry
-                .poll(context)
-                .map(|()| Err(self.group.expire())),
+            Poll::Pending => self.group.expiry.poll(context).map(|()| Err(self.expire())),
             end @ Poll::Ready(_) => end,
         }
     }

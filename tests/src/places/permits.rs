@@ -1,16 +1,17 @@
 //! Permits, and waiting for them.
 
 use std::pin::pin;
+use std::sync::OnceLock;
 
 use concurrent_futures::{
     AnyExecutor, Executor, InlineExecutor, Permit, ProcessPoolExecutor, Rejection, Shutdown,
-    TaskError, TaskOptions, ThreadPoolExecutor,
+    TaskContext, TaskError, TaskOptions, ThreadPoolExecutor,
 };
 use futures_util::FutureExt as _;
 
 use super::{Limited, full, is_full, on_a_runtime, resident};
 use crate::harness::{
-    Gate, PathGate, Subject, Threads, on_every_executor, on_every_pool, pass, tests,
+    Gate, PathGate, Subject, Threads, eventually, on_every_executor, on_every_pool, pass, tests,
 };
 on_every_executor!(
     without_limits_a_place_is_had_at_once,
@@ -203,6 +204,56 @@ fn a_pool_without_handles_but_for_a_permit_still_runs_its_task<S: Limited>() {
 }
 
 tests! {
+    fn a_place_whose_task_is_on_its_way_is_no_deadlock() {
+        static SUBMITTING: OnceLock<Gate> = OnceLock::new();
+        struct Slow;
+        impl TaskContext for Slow {
+            type Value = ();
+            type Guard = ();
+            fn capture() -> Option<()> {
+                if std::thread::current().name() == Some("submits slowly") {
+                    SUBMITTING.get_or_init(Gate::default).pass();
+                }
+                None
+            }
+            fn enter((): ()) {}
+        }
+        let gate = SUBMITTING.get_or_init(Gate::default);
+        let pool = ThreadPoolExecutor::builder()
+            .max_workers(1)
+            .queue_limit(1)
+            .context::<Slow>()
+            .build()
+            .unwrap();
+        let begins = Gate::default();
+        let (inner, begun) = (pool.clone(), begins.clone());
+        let waits = pool.spawn(move || {
+            begun.pass();
+            inner.blocking_reserve().map(drop)
+        });
+        begins.wait_for(1);
+        let other = pool.clone();
+        let submitter = std::thread::Builder::new().name("submits slowly".into());
+        let submitter = submitter.spawn(move || other.spawn(|| 7).result()).unwrap();
+        gate.wait_for(1);
+        begins.open();
+        eventually("the task waits for a place", || pool.stats().blocked() == 1);
+        gate.open();
+        // What was on its way is queued now, and makes room by running.
+        assert_eq!(submitter.join().unwrap().unwrap(), 7);
+        waits.result().unwrap().unwrap();
+    }
+
+    fn a_permit_that_is_used_while_the_only_worker_waits_for_a_place_makes_room() {
+        let pool = ThreadPoolExecutor::builder().max_workers(1).queue_limit(1).build().unwrap();
+        let permit = pool.try_reserve().unwrap();
+        let inner = pool.clone();
+        let waits = pool.spawn(move || inner.blocking_reserve().map(drop));
+        eventually("the task waits for a place", || pool.stats().blocked() == 1);
+        assert_eq!(permit.spawn(|| 7).result().unwrap(), 7);
+        waits.result().unwrap().unwrap();
+    }
+
     fn a_closure_that_captures_can_have_a_permit() {
         let pool = Threads::limited(1, 0);
         let text = String::from("captured");

@@ -144,6 +144,37 @@ tests! {
         assert_eq!(sum.into_inner(), 42);
         assert_eq!(rows, [vec![2, 4, 6], vec![8, 10], vec![12]]);
     }
+    fn while_a_scope_unwinds_no_task_runs_on_its_thread() {
+        let pool = ThreadPoolExecutor::new(1);
+        let (inner, (say, said)) = (pool.clone(), mpsc::channel());
+        let scoped = pool.spawn(move || {
+            inner.scope(|scope| {
+                scope.spawn(|| say.send(std::thread::panicking()).unwrap()).detach();
+                panic!("on the way out");
+            })
+        });
+        assert!(scoped.result().map(drop).unwrap_err().is_panicked());
+        assert!(!said.recv().unwrap());
+    }
+
+    fn a_result_that_must_not_block_leaves_its_task_to_the_scope() {
+        let pool = ThreadPoolExecutor::new(1);
+        let inner = pool.clone();
+        let scoped = pool.spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let count = AtomicUsize::new(0);
+            inner
+                .scope(|scope| {
+                    let future = scope.spawn(|| count.fetch_add(1, Ordering::SeqCst));
+                    let error = runtime.block_on(async { future.result() }).unwrap_err();
+                    assert!(error.is_would_block());
+                })
+                .unwrap();
+            count.into_inner()
+        });
+        assert_eq!(scoped.result().unwrap(), 1);
+    }
+
     fn a_leaked_future_of_a_task_of_the_own_pool_of_one_worker_holds_nobody_up() {
         let pool = ThreadPoolExecutor::new(1);
         let inner = pool.clone();

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Rejection, TaskError};
@@ -45,6 +46,8 @@ pub struct Admission(Arc<Inner>);
 struct Inner {
     /// The pool whose workers may wait here for each other.
     pool: OnceLock<OwnerId>,
+    /// Tasks on their way into the queue.
+    coming: AtomicUsize,
     /// `None`: everybody may enter.
     limits: Option<Limits>,
     /// Why nobody enters any more; set under the lock.
@@ -70,6 +73,16 @@ struct State {
     sweep_at: usize,
 }
 
+/// A task on its way into the queue.
+pub(crate) struct Coming<'a>(&'a AtomicUsize);
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        // Release: the task is in the queue for who finds that none is on its way.
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
 impl Default for Admission {
     /// No limits.
     fn default() -> Self {
@@ -89,6 +102,7 @@ impl Admission {
         });
         Self(Arc::new(Inner {
             pool: OnceLock::new(),
+            coming: AtomicUsize::new(0),
             limits,
             closed: OnceLock::new(),
             state: Mutex::new(State::default()),
@@ -101,9 +115,27 @@ impl Admission {
         self
     }
 
-    /// Whether there are places that were given for tasks which are not submitted yet.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.0.limits.is_some()
+    }
+
+    /// A task is being submitted, until the answer is dropped: its place may be taken, and the task not
+    /// be in the queue yet.
+    pub(crate) fn coming(&self) -> Coming<'_> {
+        // Relaxed: it comes before the place is taken, under the lock, for who finds it taken there.
+        self.0.coming.fetch_add(1, Ordering::Relaxed);
+        Coming(&self.0.coming)
+    }
+
+    /// Whether there are places that were given for tasks which are not queued yet.
     pub(crate) fn has_reserved(&self) -> bool {
-        lock(&self.0.state).reserved > 0
+        let has_reserved = lock(&self.0.state).reserved > 0;
+        has_reserved || self.0.coming.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether somebody waits for a place.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !lock(&self.0.state).waiting.is_empty()
     }
 
     /// The place of a task that is submitted now, whose encoded arguments have so many bytes: the one

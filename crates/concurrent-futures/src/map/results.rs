@@ -52,7 +52,9 @@ struct Pulled<A> {
 /// It starts at the call with a first window of items, and pulls more only as results are taken, on
 /// the thread that takes them. So the input may be endless, and a slow consumer holds up a fast
 /// pool. A map that nobody consumes runs its first window. Of an executor with limits each chunk takes
-/// one place; where there is none, the map goes on when there is one and a result is waited for.
+/// one place; where there is none, the map goes on when there is one and a result is waited for. Polled as
+/// a stream it keeps its turn, and the place that this brings, until it is polled again; [`next`](Self::next)
+/// gives the turn up with the wait.
 ///
 /// A failed item leaves the others alone; its error knows its [`index`](TaskError::index). A panic
 /// of the input is an error in the place of the item that it would have given, and ends the input.

@@ -1,7 +1,8 @@
 //! A map's turn among those who wait for a place of its executor.
 //!
-//! Always: only a map that is being waited for has a turn. One whose consumer does something else would
-//! get a place and leave it unused, and that something else may be waiting for one.
+//! One whose consumer does something else should have no turn: it would get a place and leave it unused,
+//! and that something else may be waiting for one. So a wait by [`Map::next`](super::Map::next) or by
+//! blocking ends the turn when it is given up. A stream that was polled cannot know, and keeps it.
 
 use std::future::Future;
 use std::pin::Pin;

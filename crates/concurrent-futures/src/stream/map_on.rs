@@ -91,6 +91,10 @@ pin_project! {
     ///
     /// An item that fails leaves the others alone; its error knows its
     /// [`index`](TaskError::index). Dropping it cancels the items that have not started.
+    ///
+    /// On an executor with limits it waits for places as others do, in turn. Once polled, it keeps its turn
+    /// and the place that this brings until it is polled again: so poll it on, or drop it, before you
+    /// wait for a place of the same executor yourself.
     #[must_use = "streams do nothing unless polled"]
     pub struct MapOn<S: Stream, T> {
         #[pin]

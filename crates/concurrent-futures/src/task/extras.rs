@@ -38,6 +38,8 @@ pub(crate) struct Extras {
     pub(crate) span: Option<Span>,
     /// The outermost first; taken out by who runs the body.
     environments: Mutex<Vec<Box<dyn Environment>>>,
+    /// Each context of its pool is among them, so that none of another task shows through.
+    pub(crate) has_all_contexts: bool,
     pub(crate) queue_timeout: Option<Duration>,
     pub(crate) run_timeout: Option<Duration>,
     token: OnceLock<CancellationToken>,

@@ -132,6 +132,11 @@ impl<T> TaskFuture<T> {
     /// - [`is_deadlock`](TaskError::is_deadlock) in a task that waits for itself, or for tasks that
     ///   block for it in turn: each of them gets one.
     pub fn result(mut self) -> Result<T, TaskError> {
+        self.take_result()
+    }
+
+    /// As [`result`](Self::result), for who goes on with the future if the wait is an error.
+    pub(crate) fn take_result(&mut self) -> Result<T, TaskError> {
         match self.block_until(Deadline::NEVER)? {
             Some(result) => result,
             None => unreachable!("there is no deadline"),

@@ -100,7 +100,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::pool::ThreadPoolExecutor;
-use crate::error::TaskError;
+use crate::error::{Ran, TaskError};
 use crate::executor::{TaskOptions, WithOptions};
 use crate::id::TaskId;
 use crate::panic::guarded_drop;
@@ -212,7 +212,7 @@ impl<'scope> WithOptions<'_, Scope<'scope, '_>> {
 /// Asking again for a result that was taken already panics.
 #[must_use = "dropping the future lets the task go on unobserved: say so with `detach`"]
 pub struct ScopedFuture<'scope, T: Send> {
-    /// Gone only while this is dropped, or consumed by `result`.
+    /// Gone only while this is dropped.
     task: Option<TaskFuture<()>>,
     slot: Kept<'scope, Slot<T>>,
 }
@@ -235,8 +235,8 @@ impl<'scope, T: Send> ScopedFuture<'scope, T> {
     /// # Errors
     /// As [`TaskFuture::result`].
     pub fn result(mut self) -> Result<T, TaskError> {
-        let task = self.task.take().expect("it is consumed here only");
-        task.result().map(|()| self.take())
+        // It stays, for the scope to wait for it, if this wait is an error.
+        self.task_mut().take_result().and_then(|()| self.take())
     }
 
     /// As [`TaskFuture::result_timeout`].
@@ -248,7 +248,7 @@ impl<'scope, T: Send> ScopedFuture<'scope, T> {
     /// If the result was taken already.
     pub fn result_timeout(&mut self, limit: Duration) -> Result<T, TaskError> {
         let result = self.task_mut().result_timeout(limit);
-        result.map(|()| self.take())
+        result.and_then(|()| self.take())
     }
 
     /// The result, if there is one. Never blocks.
@@ -257,7 +257,7 @@ impl<'scope, T: Send> ScopedFuture<'scope, T> {
     /// If the result was taken already.
     pub fn try_result(&mut self) -> Option<Result<T, TaskError>> {
         let result = self.task_mut().try_result()?;
-        Some(result.map(|()| self.take()))
+        Some(result.and_then(|()| self.take()))
     }
 
     /// As [`TaskFuture::cancel`]: the closure is dropped by this call.
@@ -299,10 +299,11 @@ impl<'scope, T: Send> ScopedFuture<'scope, T> {
         self.task.as_mut().expect("it is gone only at the end")
     }
 
-    /// The value of a task that has succeeded and whose result was not taken before.
-    fn take(&self) -> T {
+    /// The value of a task that has succeeded and whose result was not taken before. It is not there any
+    /// more where the scope ends, and this is called by the drop of another value that was leaked.
+    fn take(&self) -> Result<T, TaskError> {
         let value = lock(&self.slot.place().0).take();
-        value.expect("the body has put it there")
+        value.ok_or_else(|| TaskError::abandoned(Ran::Yes))
     }
 }
 
@@ -311,7 +312,7 @@ impl<T: Send> Future for ScopedFuture<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let result = ready!(Pin::new(self.task_mut()).poll(context));
-        Poll::Ready(result.map(|()| self.take()))
+        Poll::Ready(result.and_then(|()| self.take()))
     }
 }
 

@@ -96,16 +96,25 @@ impl Shared {
         place: Option<Place>,
         options: &TaskOptions,
     ) -> TaskFuture<T> {
+        if !self.admission.is_limited() {
+            return self.push(body, options);
+        }
+        let coming = self.admission.coming();
         match self.admission.admit(place, 0) {
-            Ok(place) if place.is_counted() => {
+            Ok(place) => {
                 // With the call, the place goes once the body and what it captured are gone.
                 let body = move || {
                     let _place = place;
                     body()
                 };
-                self.push(body, options)
+                let future = self.push(body, options);
+                drop(coming);
+                if self.admission.has_waiting() && blocked_members(self.id) > 0 {
+                    // They may all wait for places, and nobody run what was queued just now.
+                    look_again();
+                }
+                future
             }
-            Ok(_uncounted) => self.push(body, options),
             Err(why) => {
                 self.queue.count_rejection();
                 let (task, future) = TaskFuture::local(body, OwnerId::NONE, 0, options.extras());
@@ -123,9 +132,16 @@ impl Shared {
     ) -> TaskFuture<T> {
         let mut extras = options.extras();
         self.home.note(&mut extras);
-        for capture in &self.contexts {
-            if let Some(context) = capture() {
-                extras.get_or_insert_default().add_environment(context);
+        if !self.contexts.is_empty() {
+            let contexts: Vec<_> = self
+                .contexts
+                .iter()
+                .filter_map(|capture| capture())
+                .collect();
+            let extras = extras.get_or_insert_default();
+            extras.has_all_contexts = contexts.len() == self.contexts.len();
+            for context in contexts {
+                extras.add_environment(context);
             }
         }
         let is_rare = extras.is_some();
@@ -358,6 +374,11 @@ impl Pool for Shared {
         self.spawner
             .spawn(Work::Extra(extra))
             .map_err(|(work, error)| -> Foreign { Box::new(move || refuse_work(work, error)) })
+    }
+
+    fn may_run_inside(&self, task: &CellRef) -> bool {
+        let has_all = || task.extras().is_some_and(|extras| extras.has_all_contexts);
+        self.contexts.is_empty() || has_all()
     }
 
     fn begun_in_place(&self, task: &CellRef) {

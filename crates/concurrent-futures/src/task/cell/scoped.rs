@@ -333,7 +333,9 @@ impl Loans {
                 // decides: a future can resolve while the body goes on, and it may have been leaked.
                 Next::WaitFor(task) => {
                     let cell = task.cell().clone();
-                    if let Err(error) = task.result() {
+                    if let Err(error) = task.result()
+                        && !cell.is_unfinished()
+                    {
                         note_untaken(&cell, &error);
                     }
                 }
@@ -358,8 +360,9 @@ impl Loans {
                 .filter_map(|listed| listed.task.clone());
             return Some(Next::WaitForLoans(tasks.collect()));
         }
-        // Nobody runs any more; what is listed now has a future that was leaked.
-        let (_, listed) = book.places.pop_first()?;
+        // Nobody runs any more; what is listed now has a future that was leaked. The last first, since it
+        // may hold futures that were there before it.
+        let (_, listed) = book.places.pop_last()?;
         Some(Next::Vacate(listed))
     }
 

@@ -59,7 +59,7 @@ pub(crate) trait Pool: Send + Sync {
     /// Whether tasks are queued. Asked under the graph's lock.
     fn has_queued(&self) -> bool;
 
-    /// Whether places are reserved for tasks that are not submitted yet. Asked under the graph's lock.
+    /// Whether places are taken for tasks that are not queued yet. Asked under the graph's lock.
     fn has_reserved(&self) -> bool;
 
     /// Starts the extra worker that was counted. It does nothing if others were faster.
@@ -67,6 +67,9 @@ pub(crate) trait Pool: Send + Sync {
     /// # Errors
     /// If there is no thread for it: what is to be done then.
     fn start_extra(self: Arc<Self>, task: Extra) -> Result<(), Foreign>;
+
+    /// Whether a task may run inside of another one, with all that surrounds that.
+    fn may_run_inside(&self, task: &CellRef) -> bool;
 
     /// A task was begun while it lay in the queue.
     fn begun_in_place(&self, task: &CellRef);

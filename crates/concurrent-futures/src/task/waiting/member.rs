@@ -138,13 +138,16 @@ impl Member {
 
     /// Runs those of the tasks that lie in the queue of this member's pool. True if there was one.
     ///
-    /// Not those with a limit to their running time: it would pass unseen by who waits for them here.
+    /// Not those with a limit to their running time: it would pass unseen by who waits for them here. Not
+    /// while this thread unwinds, which a body could see. And not those for which this is no place.
     pub(super) fn run_in_place(&self, tasks: &[CellRef]) -> bool {
         let mut has_run = false;
         for task in tasks {
             if task.owner() == self.pool.id()
                 && !task.is_open_to_others()
                 && self.stack.is_half_free()
+                && !std::thread::panicking()
+                && self.pool.may_run_inside(task)
                 && let Some(started) = task.begin()
             {
                 has_run = true;

@@ -113,6 +113,10 @@ impl Pool for TwoWorkers {
         false
     }
 
+    fn may_run_inside(&self, _task: &CellRef) -> bool {
+        true
+    }
+
     fn begun_in_place(&self, _task: &CellRef) {}
 }
 

@@ -104,6 +104,8 @@ impl<'a> Outlook<'a> {
                     found = Finding::Hangs { pool, extra };
                     break;
                 }
+                // Asked before: what is reserved may be queued meanwhile.
+                let has_reserved = pool.has_reserved();
                 if pool.has_queued() {
                     let extra = Extra::Any;
                     found = Finding::Hangs { pool, extra };
@@ -111,7 +113,7 @@ impl<'a> Outlook<'a> {
                 }
                 // Who has reserved a place may give it back. If nobody has, all are taken by tasks
                 // that wait for another one.
-                if !pool.has_reserved() && self.firmly(*key).is_some() {
+                if !has_reserved && self.firmly(*key).is_some() {
                     let why = "all tasks of a pool that is full wait for a place in it";
                     return Finding::Refused { task, why };
                 }
