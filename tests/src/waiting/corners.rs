@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
@@ -33,16 +33,24 @@ fn some_wait(pool: &ThreadPoolExecutor, count: usize) {
     eventually("so many wait", || pool.stats().blocked() == count);
 }
 
-struct Unparks(Thread);
+/// The flag is for who is woken while something else on its thread is parked.
+struct Unparks(Thread, AtomicBool);
 
 impl Unparks {
-    fn waker() -> Waker {
-        Waker::from(Arc::new(Self(std::thread::current())))
+    fn new() -> Arc<Self> {
+        Arc::new(Self(std::thread::current(), AtomicBool::new(false)))
+    }
+
+    fn park(&self) {
+        while !self.1.swap(false, Ordering::SeqCst) {
+            std::thread::park();
+        }
     }
 }
 
 impl Wake for Unparks {
     fn wake(self: Arc<Self>) {
+        self.1.store(true, Ordering::SeqCst);
         self.0.unpark();
     }
 }
@@ -50,12 +58,13 @@ impl Wake for Unparks {
 /// Without a runtime, so that what is polled may block.
 fn park_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
-    let waker = Unparks::waker();
+    let unparks = Unparks::new();
+    let waker = Waker::from(Arc::clone(&unparks));
     loop {
         if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             return value;
         }
-        std::thread::park();
+        unparks.park();
     }
 }
 
@@ -80,7 +89,7 @@ fn awaits<F: Future<Output = u32>>(
     task.result().unwrap()
 }
 
-/// A task that passes a gate and then does `work`, on a pool of two whose other worker waits for it.
+/// A task that is at a gate, and then does `work`: so that others wait for it before.
 fn waited_for<T: Send + 'static>(
     pool: &ThreadPoolExecutor,
     work: impl FnOnce() -> T + Send + 'static,
@@ -95,8 +104,8 @@ fn waited_for<T: Send + 'static>(
     (task, gate)
 }
 
-/// Two tasks that wait for each other, each on a worker of its own; whether they were refused.
-fn say_of_circle(pool: &ThreadPoolExecutor, first: TaskOptions) -> [String; 2] {
+/// Two tasks that wait for each other, each on a worker of its own; what they got.
+fn circle_of_two(pool: &ThreadPoolExecutor, first: TaskOptions) -> [String; 2] {
     let both = Arc::new(Barrier::new(2));
     let (say, said) = mpsc::channel();
     let (senders, tasks): (Vec<_>, Vec<_>) = [first, TaskOptions::new()]
@@ -201,10 +210,10 @@ tests! {
             let again = catch_unwind(AssertUnwindSafe(|| over.result_timeout(LONG)));
             assert!(again.is_err(), "the result was taken");
             // One of these wakers lies where that of the blocking wait lay.
-            let (_promise, promised) = Promise::<u32>::new();
-            let mut promised = pin!(promised);
-            let wakers: Vec<_> = (0..100).map(|_| Unparks::waker()).collect();
+            let wakers: Vec<_> = (0..100).map(|_| Waker::from(Unparks::new())).collect();
             for waker in &wakers {
+                let (_promise, promised) = Promise::<u32>::new();
+                let mut promised = pin!(promised);
                 assert!(promised.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
                 assert_eq!(inner.stats().blocked(), 1);
             }
@@ -214,7 +223,8 @@ tests! {
     }
 
     fn who_blocks_inside_of_a_poll_is_looked_at_when_that_is_over() {
-        // Whoever else waits meanwhile, seeing that this one can go on, leaves it to it.
+        // Whoever else begins to wait meanwhile sees that this one can go on, and needs no help yet. At times
+        // it is too early for that, and then it is helped at once.
         for _ in 0..20 {
             let pool = ThreadPoolExecutor::new(2);
             let (promise, promised) = Promise::<u32>::new();
@@ -235,7 +245,7 @@ tests! {
             });
             said.recv().unwrap();
             gate.open();
-            some_wait(&pool, 2);
+            eventually("both wait, or were helped", || pool.stats().blocked() == 2 || other.is_done());
             promise.fulfil(1).unwrap();
             assert_eq!((polls.result().unwrap(), other.result().unwrap()), (7, 7));
         }
@@ -391,8 +401,8 @@ tests! {
     fn a_circle_that_the_limit_of_a_running_time_ends_is_none() {
         let pool = ThreadPoolExecutor::new(2);
         let brief = TaskOptions::new().run_timeout(Duration::from_millis(20));
-        assert_eq!(say_of_circle(&pool, brief), ["result 1", "Run"]);
-        assert_eq!(say_of_circle(&pool, TaskOptions::new()), ["deadlock", "deadlock"]);
+        assert_eq!(circle_of_two(&pool, brief), ["result 1", "Run"]);
+        assert_eq!(circle_of_two(&pool, TaskOptions::new()), ["deadlock", "deadlock"]);
     }
 
     fn in_a_circle_that_closes_in_place_only_who_blocks_is_refused() {
@@ -488,6 +498,6 @@ tests! {
         });
         assert_eq!(depth.result().unwrap(), 200);
         let took = start.elapsed();
-        assert!(took < Duration::from_secs(10), "{took:?}");
+        assert!(took < Duration::from_secs(5), "{took:?}");
     }
 }
