@@ -43,7 +43,10 @@ fn main() {
     assert_eq!(said.recv().unwrap(), 7);
     // Nobody waits any more, and the pool works as before.
     assert_eq!(pool.spawn(|| 8).result().unwrap(), 8);
-    assert_eq!((pool.stats().blocked(), pool.stats().extra_workers()), (0, 0));
+    assert_eq!(
+        (pool.stats().blocked(), pool.stats().extra_workers()),
+        (0, 0)
+    );
 }
 
 struct WaitsWhenDropped(ThreadPoolExecutor, mpsc::Sender<u32>);
@@ -68,5 +71,8 @@ fn refuse_threads() {
         rlim_max: libc::RLIM_INFINITY,
     };
     // SAFETY: the limit is only read.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+    assert_eq!(
+        unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) },
+        0
+    );
 }
