@@ -71,8 +71,6 @@ fn refuse_threads() {
         rlim_max: libc::RLIM_INFINITY,
     };
     // SAFETY: the limit is only read.
-    assert_eq!(
-        unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) },
-        0
-    );
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) };
+    assert_eq!(result, 0);
 }
