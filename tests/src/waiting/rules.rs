@@ -1,4 +1,4 @@
-//! Waits inside a pool, for work of the same pool or of another one.
+//! The rules by which a pool helps those of its tasks that wait.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -12,9 +12,8 @@ use concurrent_futures::{
 };
 use tokio::runtime::Handle;
 
+use super::{LONG, block_on, depth_by};
 use crate::harness::{Gate, eventually, tests, threads_of_ours};
-
-const LONG: Duration = Duration::from_secs(50);
 
 /// Runs `body` as a task of a pool with one worker, which it gets.
 fn alone<T: Send + 'static>(body: impl FnOnce(&ThreadPoolExecutor) -> T + Send + 'static) -> T {
@@ -25,26 +24,6 @@ fn alone<T: Send + 'static>(body: impl FnOnce(&ThreadPoolExecutor) -> T + Send +
         pool.stats().extra_workers() == 0 && pool.stats().blocked() == 0
     });
     value
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(future)
-}
-
-fn depth_by(
-    pool: &ThreadPoolExecutor,
-    depth: usize,
-    take: fn(TaskFuture<usize>) -> usize,
-) -> usize {
-    if depth == 0 {
-        return 0;
-    }
-    let inner = pool.clone();
-    1 + take(pool.spawn(move || depth_by(&inner, depth - 1, take)))
 }
 
 fn fibonacci(pool: &ThreadPoolExecutor, n: u64) -> u64 {
