@@ -515,26 +515,20 @@ impl Worker {
         if reply.number != number {
             return Err(Violation("a result came out of order"));
         }
-        let Some(mut handed) = self.remove(number) else {
+        let Some(handed) = self.handed_mut(number) else {
             return Err(Violation("a result came for no task"));
         };
-        match (reply.kind, &mut handed.task.chunk) {
-            (reply::VALUE, None) => {
-                self.finished += 1;
-                let value = Completion::Value(reply.bytes);
-                Ok(Applied::Finished(handed, value, reply.nanos))
-            }
-            (reply::ERROR, _) => {
-                self.finished += 1;
+        // It stays here until all is checked: what is lost with its worker is looked after.
+        let completion = match (reply.kind, &mut handed.task.chunk) {
+            (reply::VALUE, None) => Completion::Value(reply.bytes),
+            (reply::ERROR, None) => {
                 let unknown = || TaskError::failed("the worker gave no error");
-                let error = reply.error.unwrap_or_else(unknown);
-                Ok(Applied::Finished(
-                    handed,
-                    Completion::Error(error),
-                    reply.nanos,
-                ))
+                Completion::Error(reply.error.unwrap_or_else(unknown))
             }
-            (reply::END, Some(chunk)) => {
+            (reply::END | reply::ERROR, Some(chunk)) => {
+                if let Some(error) = &reply.error {
+                    chunk.spoil(error)?;
+                }
                 chunk.nanos = chunk.nanos.saturating_add(reply.nanos);
                 let was_asked_to_stop = chunk.handed > 0;
                 if was_asked_to_stop {
@@ -542,16 +536,25 @@ impl Worker {
                         chunk.push_error(&TaskError::cancelled());
                     }
                 }
-                if chunk.left() == 0 {
-                    Ok(Applied::Finished(handed, Completion::Chunk, reply.nanos))
-                } else {
+                if chunk.left() > 0 {
                     handed.task.skip_done()?;
-                    Ok(Applied::Partly(handed.task))
                 }
+                Completion::Chunk
             }
-            _ => Err(Violation(
-                "a result came of a kind that its task does not give",
-            )),
+            _ => {
+                return Err(Violation(
+                    "a result came of a kind that its task does not give",
+                ));
+            }
+        };
+        let Some(handed) = self.remove(number) else {
+            return Err(Violation("a result came for no task"));
+        };
+        match &handed.task.chunk {
+            Some(chunk) if chunk.left() > 0 => return Ok(Applied::Partly(handed.task)),
+            Some(_) => {}
+            None => self.finished += 1,
         }
+        Ok(Applied::Finished(handed, completion, reply.nanos))
     }
 }
