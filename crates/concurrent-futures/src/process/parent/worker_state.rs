@@ -98,6 +98,15 @@ enum Entry {
     Gone,
 }
 
+impl Entry {
+    fn handed(&self) -> Option<&Handed> {
+        match self {
+            Self::Task(handed) => Some(handed),
+            Self::Gone => None,
+        }
+    }
+}
+
 pub(in crate::process) struct Handed {
     pub(in crate::process) task: RemoteTask,
     pub(in crate::process) at: u64,
@@ -181,7 +190,8 @@ impl Worker {
 
     /// Nothing is laid ready behind a task that was lost with a worker before.
     pub(in crate::process) fn is_reserved(&self) -> bool {
-        matches!(self.entries.back(), Some(Entry::Task(handed)) if handed.task.was_lost())
+        let last = self.entries.iter().rev().find_map(Entry::handed);
+        last.is_some_and(|handed| handed.task.was_lost())
     }
 
     /// It may get one more task.
@@ -354,10 +364,7 @@ impl Worker {
     pub(in crate::process) fn tasks(&self) -> impl Iterator<Item = (u64, &Handed)> {
         (self.first..)
             .zip(&self.entries)
-            .filter_map(|(number, entry)| match entry {
-                Entry::Task(handed) => Some((number, handed)),
-                Entry::Gone => None,
-            })
+            .filter_map(|(number, entry)| Some((number, entry.handed()?)))
     }
 
     /// It is being ended for the sake of this task.
@@ -427,10 +434,7 @@ impl Worker {
         (self.first..self.next_number())
             .rev()
             .zip(self.entries.iter().rev())
-            .filter_map(|(number, entry)| match entry {
-                Entry::Task(handed) => Some((number, &handed.task)),
-                Entry::Gone => None,
-            })
+            .filter_map(|(number, entry)| Some((number, &entry.handed()?.task)))
             .take_while(|(number, task)| {
                 task.priority < priority
                     && !task.is_due

@@ -201,3 +201,30 @@ fn a_task_of_which_the_worker_says_what_cannot_be_is_lost_with_the_worker() {
         );
     }
 }
+
+#[test]
+fn a_more_urgent_task_stays_in_the_queue_if_what_is_taken_back_for_it_makes_no_room() {
+    let mut state = pool();
+    for _ in 0..3 {
+        state.enqueue(task(0, 0));
+    }
+    assert_eq!(dispatched(&mut state), (3, 0));
+    assert!(state.workers[0].link.memory.slot(0).start(0, 0));
+    // Nothing is to lie ready behind a task of such a length.
+    state.mean_nanos = Some(1_000_000_000);
+    state.enqueue(task(1, 0));
+    assert_eq!(dispatched(&mut state), (1, 3));
+}
+
+#[test]
+fn a_worker_is_reserved_if_its_last_task_was_lost_and_others_were_taken_back() {
+    let mut state = pool();
+    let worker = &mut state.workers[0];
+    for attempts in [1, 0] {
+        assert!(worker.hand_over(task(0, attempts), 1, 0).is_ok());
+    }
+    assert!(!worker.is_reserved());
+    assert!(worker.link.memory.slot(0).start(0, 0));
+    assert_eq!(worker.take_back_last(usize::MAX).len(), 1);
+    assert!(worker.is_reserved());
+}
