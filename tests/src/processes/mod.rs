@@ -1,6 +1,7 @@
 //! What is particular to pools of worker processes. What they have in common with other executors is
 //! in the modules beside this one, instantiated as `processes`.
 
+mod contexts;
 mod deadlock;
 mod hand_over;
 mod initializer;

@@ -48,11 +48,20 @@ struct Inner {
     pool: OnceLock<OwnerId>,
     /// Tasks on their way into the queue.
     coming: AtomicUsize,
+    /// Of a pool whose copies, made by forks, do nothing.
+    origin: OnceLock<Origin>,
     /// `None`: everybody may enter.
     limits: Option<Limits>,
     /// Why nobody enters any more; set under the lock.
     closed: OnceLock<TaskError>,
     state: Mutex<State>,
+}
+
+/// What counts the forks up to this process, and how many there were. In a copy the lock is not touched:
+/// it may be held by a thread that is not there.
+struct Origin {
+    generation: fn() -> u32,
+    made_in: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +112,7 @@ impl Admission {
         Self(Arc::new(Inner {
             pool: OnceLock::new(),
             coming: AtomicUsize::new(0),
+            origin: OnceLock::new(),
             limits,
             closed: OnceLock::new(),
             state: Mutex::new(State::default()),
@@ -112,6 +122,15 @@ impl Admission {
     /// Its places are those of a pool, for which its own workers may wait.
     pub(crate) fn of_pool(self, pool: OwnerId) -> Self {
         self.0.pool.get_or_init(|| pool);
+        self
+    }
+
+    /// In a process of another generation, everybody is admitted and nothing is counted.
+    pub(crate) fn of_generation(self, generation: fn() -> u32) -> Self {
+        self.0.origin.get_or_init(|| Origin {
+            generation,
+            made_in: generation(),
+        });
         self
     }
 
@@ -154,8 +173,8 @@ impl Admission {
     }
 
     fn admit_new(&self, hold: Hold) -> Result<Place, TaskError> {
-        let is_free = |_: &Limits| self.0.closed.get().is_none();
-        let Some(limits) = self.0.limits.filter(is_free) else {
+        let holds = |_: &Limits| self.0.closed.get().is_none() && !self.0.is_copy();
+        let Some(limits) = self.0.limits.filter(holds) else {
             return Ok(Place::uncounted());
         };
         let mut state = lock(&self.0.state);
@@ -182,7 +201,7 @@ impl Admission {
     /// # Cancel safety
     /// Dropping the future gives up the wait, or gives the place back.
     pub fn enter(&self) -> TaskFuture<Place> {
-        let Some(limits) = self.0.limits else {
+        let Some(limits) = self.0.limits.filter(|_| !self.0.is_copy()) else {
             return TaskFuture::ready(self.try_enter());
         };
         let mut state = lock(&self.0.state);
@@ -205,6 +224,9 @@ impl Admission {
     /// Admits nobody any more: those who wait get this error, as do those who ask for a place from now
     /// on. The first reason stays.
     pub fn close(&self, why: &TaskError) {
+        if self.0.is_copy() {
+            return;
+        }
         let mut state = lock(&self.0.state);
         let why = self.0.closed.get_or_init(|| why.clone());
         let waiting = std::mem::take(&mut state.waiting);
@@ -229,6 +251,12 @@ impl Limits {
 }
 
 impl Inner {
+    /// This process is a fork of the one in which it was made.
+    fn is_copy(&self) -> bool {
+        let origin = self.origin.get();
+        origin.is_some_and(|origin| (origin.generation)() != origin.made_in)
+    }
+
     /// A place, if there is room. Then nobody waits.
     fn take(self: &Arc<Self>, state: &mut State, limits: Limits, hold: Hold) -> Option<Place> {
         limits.has_room(state).then(|| {
@@ -326,7 +354,9 @@ impl Place {
 
     /// It is used for a task whose encoded arguments have so many bytes.
     fn hold(&mut self, bytes: u64) {
-        if let Some(inner) = &self.inner {
+        if let Some(inner) = &self.inner
+            && !inner.is_copy()
+        {
             let used = Hold::Used(bytes);
             let mut state = lock(&inner.state);
             state.remove(self.hold);
@@ -339,7 +369,9 @@ impl Place {
 impl Drop for Place {
     #[inline]
     fn drop(&mut self) {
-        if let Some(inner) = &self.inner {
+        if let Some(inner) = &self.inner
+            && !inner.is_copy()
+        {
             let mut state = lock(&inner.state);
             state.taken -= 1;
             state.remove(self.hold);
@@ -357,6 +389,9 @@ impl Drop for Place {
 
 impl fmt::Debug for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_copy() {
+            return f.debug_struct("Admission").finish_non_exhaustive();
+        }
         let state = lock(&self.0.state);
         f.debug_struct("Admission")
             .field("limits", &self.0.limits)

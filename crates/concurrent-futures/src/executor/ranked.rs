@@ -7,6 +7,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
+use std::iter;
 
 /// Of so many tasks that could overtake an older one, the last does not.
 const TURNS: u32 = 16;
@@ -34,6 +35,12 @@ pub(crate) struct Ranked<T> {
 /// Which task is taken next.
 enum Next {
     Ordinary,
+    Other(i32, Age),
+}
+
+/// Where a task lies.
+enum Found {
+    Ordinary(usize),
     Other(i32, Age),
 }
 
@@ -173,17 +180,24 @@ impl<T> Ranked<T> {
         Some(Taken { task, for_its_age })
     }
 
-    /// Takes out the first task, in the order of ranks, for which `is_wanted` holds.
-    pub(crate) fn take_first(&mut self, is_wanted: impl Fn(&T) -> bool) -> Option<T> {
-        let place = self.ordinary.iter().position(|(_, task)| is_wanted(task));
-        let other = self.others.iter().find(|(_, task)| is_wanted(task));
-        match (place, other) {
-            (None, None) => None,
-            (Some(place), None) => self.ordinary.remove(place).map(|(_, task)| task),
-            (place, Some((&(Reverse(priority), age), _))) => match place {
-                Some(place) if priority < 0 => self.ordinary.remove(place).map(|(_, task)| task),
-                _ => self.remove(priority, age),
-            },
+    /// Takes out the one task for which `is_wanted` holds. It is looked for at all ends at a time: those
+    /// who take out many begin with the first or the last.
+    pub(crate) fn take(&mut self, is_wanted: impl Fn(&T) -> bool) -> Option<T> {
+        let ordinary = self.ordinary.iter().enumerate();
+        let mut ordinary = ordinary.map(|(place, (_, task))| (Found::Ordinary(place), task));
+        let others = self.others.iter();
+        let mut others =
+            others.map(|(&(Reverse(priority), age), task)| (Found::Other(priority, age), task));
+        let ends = iter::from_fn(|| {
+            let firsts = [ordinary.next(), others.next()];
+            let lasts = [ordinary.next_back(), others.next_back()];
+            let is_over = firsts.iter().all(Option::is_none);
+            (!is_over).then(|| firsts.into_iter().chain(lasts).flatten())
+        });
+        let (found, _) = ends.flatten().find(|(_, task)| is_wanted(task))?;
+        match found {
+            Found::Ordinary(place) => self.ordinary.remove(place).map(|(_, task)| task),
+            Found::Other(priority, age) => self.remove(priority, age),
         }
     }
 
@@ -241,6 +255,8 @@ impl<T> Ranked<T> {
 
 #[cfg(all(test, not(concurrent_futures_loom)))]
 mod tests {
+    use std::cell::Cell;
+
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -307,12 +323,38 @@ mod tests {
         assert_eq!(pop(&mut ranked), Some(1_000));
     }
 
+    #[test]
+    fn the_first_and_the_last_of_each_kind_are_found_at_once() {
+        let tasks = (-1..2).flat_map(|priority| (0..100).map(move |number| (priority, number)));
+        for (order, of_ordinary) in [(1, true), (-1, true), (1, false), (-1, false)] {
+            let mut ranked = Ranked::default();
+            for task in tasks.clone() {
+                ranked.push(task.0, task);
+            }
+            // The order of ranks, or the reverse.
+            let mut wanted: Vec<_> = tasks
+                .clone()
+                .filter(|task| (task.0 == 0) == of_ordinary)
+                .collect();
+            wanted.sort_by_key(|(priority, number)| (-priority * order, number * order));
+            for task in wanted {
+                let looks = Cell::new(0);
+                let is_wanted = |other: &_| {
+                    looks.set(looks.get() + 1);
+                    *other == task
+                };
+                assert_eq!(ranked.take(is_wanted), Some(task));
+                assert!(looks.get() <= 4, "{task:?}: {looks:?}");
+            }
+        }
+    }
+
     #[derive(Clone, Debug)]
     enum Step {
         Push(i32),
         PushFront(i32),
         Pop,
-        TakeFirst(u32),
+        Take(u32),
         TakeUnless(u32),
     }
 
@@ -321,7 +363,7 @@ mod tests {
             4 => (-2..3).prop_map(Step::Push),
             1 => (-2..3).prop_map(Step::PushFront),
             3 => Just(Step::Pop),
-            1 => (0..7_u32).prop_map(Step::TakeFirst),
+            1 => (0..200_u32).prop_map(Step::Take),
             1 => (2..7_u32).prop_map(Step::TakeUnless),
         ]
     }
@@ -373,11 +415,10 @@ mod tests {
                         model.tasks.push_front((priority, number));
                     }
                     Step::Pop => prop_assert_eq!(pop(&mut ranked), model.pop()),
-                    Step::TakeFirst(rest) => {
-                        let is_wanted = |task: &u32| task % 7 == rest;
-                        let place = model.ranks().into_iter().find(|&place| is_wanted(&model.tasks[place].1));
+                    Step::Take(wanted) => {
+                        let place = model.tasks.iter().position(|(_, task)| *task == wanted);
                         let expected = place.and_then(|place| model.take(place));
-                        prop_assert_eq!(ranked.take_first(is_wanted), expected);
+                        prop_assert_eq!(ranked.take(|task| *task == wanted), expected);
                     }
                     Step::TakeUnless(divisor) => {
                         let is_kept = |task: &u32| !task.is_multiple_of(divisor);

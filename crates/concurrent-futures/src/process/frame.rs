@@ -24,7 +24,7 @@ pub(super) mod reply {
     pub(crate) const NOT_READY: u32 = 2;
     /// A task has given this value.
     pub(crate) const VALUE: u32 = 3;
-    /// A task has given this error.
+    /// A task has given this error; or the contexts of a chunk have when they were left, as its end.
     pub(crate) const ERROR: u32 = 4;
     /// The next item of the chunk that runs has given this value.
     pub(crate) const ITEM_VALUE: u32 = 5;

@@ -94,7 +94,8 @@ impl Shared {
                 options.max_workers,
                 options.queue_limit,
                 options.queue_bytes,
-            ),
+            )
+            .of_generation(sys::generation),
             options,
             control: Arc::default(),
             notifier: Notifier::default(),

@@ -107,6 +107,8 @@ pub(in crate::process) struct ChunkState {
     pub(in crate::process) handed: usize,
     /// How many had a result when those were handed over.
     handed_from: usize,
+    /// Where the results of those begin.
+    results_from: usize,
     /// Where they begin and end within the arguments.
     offset: usize,
     end: usize,
@@ -123,6 +125,7 @@ impl ChunkState {
             done: 0,
             handed: 0,
             handed_from: 0,
+            results_from: size_of::<u64>(),
             offset: 0,
             end: 0,
             nanos: 0,
@@ -148,6 +151,26 @@ impl ChunkState {
             items::ERROR
         });
         self.done += 1;
+    }
+
+    /// Puts an error in the place of each value that was got since the last hand-over. Other errors
+    /// stay: they were first.
+    ///
+    /// # Errors
+    /// Never for results that the pool has put together.
+    pub(in crate::process) fn spoil(&mut self, error: &TaskError) -> Result<(), Violation> {
+        let results = self.results.split_off(self.results_from);
+        self.done = self.handed_from;
+        let mut rest = &results[..];
+        while let Some((item, after)) = items::split_first(rest)? {
+            if item.kind == items::VALUE {
+                self.push_error(error);
+            } else {
+                self.extend(1, &rest[..rest.len() - after.len()]);
+            }
+            rest = after;
+        }
+        Ok(())
     }
 
     /// How many items have got a result since the last hand-over.
@@ -197,6 +220,7 @@ impl RemoteTask {
             chunk.handed = handed;
             chunk.end = chunk.offset + length;
             chunk.handed_from = chunk.done;
+            chunk.results_from = chunk.results.len();
         }
         Ok(())
     }

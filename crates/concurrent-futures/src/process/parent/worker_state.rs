@@ -98,6 +98,15 @@ enum Entry {
     Gone,
 }
 
+impl Entry {
+    fn handed(&self) -> Option<&Handed> {
+        match self {
+            Self::Task(handed) => Some(handed),
+            Self::Gone => None,
+        }
+    }
+}
+
 pub(in crate::process) struct Handed {
     pub(in crate::process) task: RemoteTask,
     pub(in crate::process) at: u64,
@@ -181,7 +190,8 @@ impl Worker {
 
     /// Nothing is laid ready behind a task that was lost with a worker before.
     pub(in crate::process) fn is_reserved(&self) -> bool {
-        matches!(self.entries.back(), Some(Entry::Task(handed)) if handed.task.was_lost())
+        let last = self.entries.iter().rev().find_map(Entry::handed);
+        last.is_some_and(|handed| handed.task.was_lost())
     }
 
     /// It may get one more task.
@@ -354,10 +364,7 @@ impl Worker {
     pub(in crate::process) fn tasks(&self) -> impl Iterator<Item = (u64, &Handed)> {
         (self.first..)
             .zip(&self.entries)
-            .filter_map(|(number, entry)| match entry {
-                Entry::Task(handed) => Some((number, handed)),
-                Entry::Gone => None,
-            })
+            .filter_map(|(number, entry)| Some((number, entry.handed()?)))
     }
 
     /// It is being ended for the sake of this task.
@@ -427,10 +434,7 @@ impl Worker {
         (self.first..self.next_number())
             .rev()
             .zip(self.entries.iter().rev())
-            .filter_map(|(number, entry)| match entry {
-                Entry::Task(handed) => Some((number, &handed.task)),
-                Entry::Gone => None,
-            })
+            .filter_map(|(number, entry)| Some((number, &entry.handed()?.task)))
             .take_while(|(number, task)| {
                 task.priority < priority
                     && !task.is_due
@@ -515,26 +519,20 @@ impl Worker {
         if reply.number != number {
             return Err(Violation("a result came out of order"));
         }
-        let Some(mut handed) = self.remove(number) else {
+        let Some(handed) = self.handed_mut(number) else {
             return Err(Violation("a result came for no task"));
         };
-        match (reply.kind, &mut handed.task.chunk) {
-            (reply::VALUE, None) => {
-                self.finished += 1;
-                let value = Completion::Value(reply.bytes);
-                Ok(Applied::Finished(handed, value, reply.nanos))
-            }
-            (reply::ERROR, _) => {
-                self.finished += 1;
+        // It stays here until all is checked: what is lost with its worker is looked after.
+        let completion = match (reply.kind, &mut handed.task.chunk) {
+            (reply::VALUE, None) => Completion::Value(reply.bytes),
+            (reply::ERROR, None) => {
                 let unknown = || TaskError::failed("the worker gave no error");
-                let error = reply.error.unwrap_or_else(unknown);
-                Ok(Applied::Finished(
-                    handed,
-                    Completion::Error(error),
-                    reply.nanos,
-                ))
+                Completion::Error(reply.error.unwrap_or_else(unknown))
             }
-            (reply::END, Some(chunk)) => {
+            (reply::END | reply::ERROR, Some(chunk)) => {
+                if let Some(error) = &reply.error {
+                    chunk.spoil(error)?;
+                }
                 chunk.nanos = chunk.nanos.saturating_add(reply.nanos);
                 let was_asked_to_stop = chunk.handed > 0;
                 if was_asked_to_stop {
@@ -542,16 +540,25 @@ impl Worker {
                         chunk.push_error(&TaskError::cancelled());
                     }
                 }
-                if chunk.left() == 0 {
-                    Ok(Applied::Finished(handed, Completion::Chunk, reply.nanos))
-                } else {
+                if chunk.left() > 0 {
                     handed.task.skip_done()?;
-                    Ok(Applied::Partly(handed.task))
                 }
+                Completion::Chunk
             }
-            _ => Err(Violation(
-                "a result came of a kind that its task does not give",
-            )),
+            _ => {
+                return Err(Violation(
+                    "a result came of a kind that its task does not give",
+                ));
+            }
+        };
+        let Some(handed) = self.remove(number) else {
+            return Err(Violation("a result came for no task"));
+        };
+        match &handed.task.chunk {
+            Some(chunk) if chunk.left() > 0 => return Ok(Applied::Partly(handed.task)),
+            Some(_) => {}
+            None => self.finished += 1,
         }
+        Ok(Applied::Finished(handed, completion, reply.nanos))
     }
 }

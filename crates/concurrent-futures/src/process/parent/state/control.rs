@@ -96,7 +96,7 @@ impl State {
     }
 
     fn take_queued(&mut self, cell: &CellRef) -> Option<RemoteTask> {
-        self.queue.take_first(|task| task.cell().id() == cell.id())
+        self.queue.take(|task| task.cell().id() == cell.id())
     }
 
     /// Where a task is that was handed over.

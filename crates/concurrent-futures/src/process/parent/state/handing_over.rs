@@ -56,7 +56,14 @@ impl State {
                 break;
             };
             // After it was taken from the queue: what comes back may be next there, for its age.
-            self.take_back_less_urgent(index, priority);
+            let has_taken_back = self.take_back_less_urgent(index, priority);
+            let is_its_turn = has_taken_back || picked == Some(index);
+            if !is_its_turn || !self.has_room(&self.workers[index], options) {
+                // What was to make room has begun, or more is in the way. Then all workers are busy, and
+                // what they say next leads here again.
+                self.put_back(task);
+                break;
+            }
             self.hand_over(index, task, options, now, actions);
         }
         // What filled it may have been taken back: then it says nothing by which it would be heard of.
@@ -105,20 +112,25 @@ impl State {
         if self.workers.len() < options.max_workers && self.failed_starts == 0 {
             return None;
         }
-        let depth = self.depth(options);
         self.workers
             .iter()
             .enumerate()
-            .filter(|(_, worker)| {
-                worker.life == Life::Ready
-                    && !worker.is_stuck
-                    && !worker.is_full
-                    && !worker.is_reserved()
-                    && worker.unfinished() < depth
-                    && worker.has_tasks_left(options)
-            })
+            .filter(|(_, worker)| worker.life == Life::Ready && self.has_room(worker, options))
             .min_by_key(|(_, worker)| worker.unfinished())
             .map(|(index, _)| index)
+    }
+
+    /// One more task may lie at a worker, which is not told to end.
+    fn has_room(&self, worker: &Worker, options: &Options) -> bool {
+        let may_lie_behind = || {
+            worker.life == Life::Ready
+                && !worker.is_stuck
+                && !worker.is_reserved()
+                && worker.unfinished() < self.depth(options)
+        };
+        !worker.is_full
+            && worker.has_tasks_left(options)
+            && (worker.unfinished() == 0 || may_lie_behind())
     }
 
     /// The worker at which the fewest tasks are ahead of one of this priority, if what is less urgent
@@ -142,15 +154,19 @@ impl State {
             .map(|(_, index)| index)
     }
 
-    /// Makes room for a task of this priority.
-    fn take_back_less_urgent(&mut self, index: usize, priority: i32) {
-        if self.has_priorities {
-            let worker = &mut self.workers[index];
-            let count = worker.less_urgent(priority);
-            for task in worker.take_back_last(count) {
-                self.put_back(task);
-            }
+    /// Makes room for a task of this priority. False if there was nothing to take back.
+    fn take_back_less_urgent(&mut self, index: usize, priority: i32) -> bool {
+        if !self.has_priorities {
+            return false;
         }
+        let worker = &mut self.workers[index];
+        let count = worker.less_urgent(priority);
+        let taken = worker.take_back_last(count);
+        let has_taken = !taken.is_empty();
+        for task in taken {
+            self.put_back(task);
+        }
+        has_taken
     }
 
     /// How many tasks a worker may have at a time.
