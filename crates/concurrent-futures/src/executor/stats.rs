@@ -134,7 +134,7 @@ impl Stats {
     }
 
     /// Workers that a thread pool has beside [its own](Self::workers), each for one task: it gets one
-    /// when all its workers wait and none of them could go on otherwise. It ends with the task.
+    /// when all its workers wait and none of them could go on otherwise. It ends soon after the task.
     #[must_use]
     pub fn extra_workers(&self) -> usize {
         self.extra_workers
