@@ -162,7 +162,7 @@ where
     /// runtime. Each of them stops the tasks.
     pub fn blocking_wait(mut self) -> Result<Vec<T>, TaskError> {
         let deadline = self.group.expiry.deadline();
-        let waits_for = |this: &Self| this.group.set.waits_for();
+        let waits_for = |this: &Self| this.group.set.waits_for().each();
         match block_until(deadline, &mut self, Self::poll_end, waits_for)? {
             Some(end) => end,
             None => Err(self.expire()),

@@ -69,13 +69,14 @@ fn a_place_is_free_again_before_the_result_is_seen<S: Limited>() {
     }
     let permit = pool.try_reserve().unwrap();
     let callback = Gate::default();
+    // Open from the start: the callback runs on this thread if the task is over already.
+    callback.open();
     let (after, seen) = (callback.clone(), pool.clone());
     let future = permit.submit(u64::pow, (2, 10));
     future.on_done(move |_, _| {
         drop(seen.try_reserve().unwrap());
         after.pass();
     });
-    callback.open();
     callback.wait_for(1);
     future.result().unwrap();
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use concurrent_futures::{
     Clock, Executor, InlineExecutor, Observer, Outcome, Promise, Run, Shutdown, TaskFuture, TaskId,
-    TaskInfo, TaskOptions, ThreadPoolExecutor, as_completed, wait,
+    TaskInfo, TaskOptions, ThreadPoolExecutor, as_completed, try_join_all, wait,
 };
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
@@ -143,7 +143,59 @@ fn take_child() -> TaskFuture<u32> {
     CHILD.lock().unwrap().take().unwrap()
 }
 
+/// A tree of tasks, each of which waits for its children as they finish; the leaves, and the most extra
+/// workers that there were.
+fn leaves(pool: &ThreadPoolExecutor, depth: usize, most: &Arc<AtomicUsize>) -> usize {
+    most.fetch_max(pool.stats().extra_workers(), Ordering::SeqCst);
+    if depth == 0 {
+        return 1;
+    }
+    let children = (0..3).map(|_| {
+        let (pool, most) = (pool.clone(), Arc::clone(most));
+        pool.clone().spawn(move || leaves(&pool, depth - 1, &most))
+    });
+    let done = as_completed(children).into_iter();
+    done.map(|child| child.result().unwrap()).sum()
+}
+
 tests! {
+    fn a_tree_of_tasks_that_wait_takes_as_many_extra_workers_as_it_is_deep() {
+        let pool = ThreadPoolExecutor::new(1);
+        let (inner, most) = (pool.clone(), Arc::new(AtomicUsize::new(0)));
+        let seen = Arc::clone(&most);
+        assert_eq!(pool.spawn(move || leaves(&inner, 5, &seen)).result().unwrap(), 243);
+        assert!(most.load(Ordering::SeqCst) <= 5, "{most:?}");
+    }
+
+    fn try_join_all_runs_the_tasks_of_the_own_pool_in_place() {
+        let pool = ThreadPoolExecutor::new(1);
+        let inner = pool.clone();
+        let same = pool.spawn(move || {
+            let here = std::thread::current().id();
+            let children = (0..10).map(|_| inner.spawn(|| std::thread::current().id()));
+            let all = try_join_all(children).blocking_wait().unwrap();
+            all.iter().filter(|thread| **thread == here).count()
+        });
+        assert_eq!(same.result().unwrap(), 10);
+        assert_eq!(pool.stats().extra_workers(), 0);
+    }
+
+    fn the_error_of_a_circle_has_the_names_of_its_tasks() {
+        let pool = ThreadPoolExecutor::new(1);
+        let (send, receive) = mpsc::channel::<TaskFuture<()>>();
+        let (say, said) = mpsc::channel();
+        let named = |name: &str| TaskOptions::new().name(name.to_owned());
+        let (inner, other) = (pool.clone(), named("other"));
+        let below = pool.with(named("one")).spawn(move || {
+            let me = receive.recv().unwrap();
+            let child = inner.with(other).spawn(move || say.send(me.result().unwrap_err()).unwrap());
+            child.result().unwrap();
+        });
+        send.send(below).unwrap();
+        let text = said.recv().unwrap().to_string();
+        assert!(text.contains("`one` waits for") && text.contains("`other`, which waits"), "{text}");
+    }
+
     fn a_future_that_was_polled_and_kept_does_not_hide_the_next_one() {
         let sum = awaits(|mut promised, child| async move {
             assert!(futures_util::poll!(&mut promised).is_pending());

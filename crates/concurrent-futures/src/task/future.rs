@@ -130,7 +130,7 @@ impl<T> TaskFuture<T> {
     /// - [`is_would_block`](TaskError::is_would_block) in async code, where blocking would stop the
     ///   runtime: await the future there. In tokio's `spawn_blocking` and `block_in_place` it works.
     /// - [`is_deadlock`](TaskError::is_deadlock) in a task that waits for itself, or for tasks that
-    ///   block for it in turn: each of them gets one.
+    ///   block for it in turn: each that blocks a thread of its own gets one.
     pub fn result(mut self) -> Result<T, TaskError> {
         self.take_result()
     }

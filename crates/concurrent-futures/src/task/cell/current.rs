@@ -8,6 +8,7 @@
 
 use std::cell::Cell;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use super::layout::Header;
 use super::reference::CellRef;
@@ -88,9 +89,28 @@ pub(in crate::task) fn current() -> Option<CellRef> {
     })
 }
 
+/// A task on a thread, and its name if its body runs and it has one.
+#[derive(Clone)]
+pub(in crate::task) struct OnThread {
+    pub(in crate::task) task: TaskId,
+    pub(in crate::task) name: Option<Arc<str>>,
+}
+
 /// The tasks on this thread, the outermost first: each of them comes to its end only after the next.
-pub(in crate::task) fn tasks_on_this_thread() -> Vec<TaskId> {
-    let mut tasks: Vec<TaskId> = frames().map(|(task, _)| task).collect();
+pub(in crate::task) fn tasks_on_this_thread() -> Vec<OnThread> {
+    let mut tasks: Vec<OnThread> = frames()
+        .map(|(task, body)| OnThread {
+            task,
+            name: body.and_then(name),
+        })
+        .collect();
     tasks.reverse();
     tasks
+}
+
+/// The name of a task whose body runs on this thread.
+fn name(header: NonNull<Header>) -> Option<Arc<str>> {
+    // SAFETY: while the body runs, the one who runs it has a reference.
+    unsafe { header.as_ref() }.state.add_reference();
+    CellRef(header).extras()?.name.clone()
 }

@@ -43,7 +43,7 @@ mod scoped;
 mod tests;
 
 pub(in crate::task) use claim::Claimable;
-pub(in crate::task) use current::{current, tasks_on_this_thread};
+pub(in crate::task) use current::{OnThread, current, tasks_on_this_thread};
 pub(in crate::task) use kind::{Decoder, Stored};
 pub(in crate::task) use result::ResultRef;
 

@@ -140,11 +140,15 @@ pub(crate) fn block_until<S, R>(
             continue;
         };
         let wait = waits_for(state);
-        if std::mem::take(&mut is_first)
-            && is_patient
-            && wait.needs == Needs::All
-            && member.run_in_place(&wait.tasks)
-        {
+        // What is in the queue is begun here once; or one task after the other, where each may end the
+        // wait.
+        let most = match wait.needs {
+            Needs::All if is_first => usize::MAX,
+            Needs::Each => 1,
+            Needs::All | Needs::Most | Needs::Any => 0,
+        };
+        is_first = false;
+        if is_patient && member.run_in_place(&wait.tasks, most) {
             continue;
         }
         let Some(blocking) = member.block(wait, is_patient, &unpark) else {
@@ -168,7 +172,7 @@ pub(in crate::task) fn block_in(waits_for: impl FnOnce() -> Wait, block: impl Fn
         return block();
     };
     let wait = waits_for();
-    if !member.run_in_place(&wait.tasks)
+    if !member.run_in_place(&wait.tasks, usize::MAX)
         && let Some(blocking) = member.block(wait, false, &Arc::new(Unpark::new()))
     {
         block();

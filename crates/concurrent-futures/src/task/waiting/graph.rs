@@ -14,7 +14,7 @@ use super::wait::Wait;
 use crate::error::TaskError;
 use crate::id::{OwnerId, TaskId};
 use crate::sync::{Mutex, MutexGuard, lock};
-use crate::task::cell::CellRef;
+use crate::task::cell::{CellRef, OnThread};
 
 /// A thread of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,7 +94,7 @@ pub(super) struct Introduction<'a> {
     /// It runs the initializer of its pool.
     pub(super) is_preparing: bool,
     /// The tasks on its thread: each waits for the next one, which is run in place.
-    pub(super) tasks: Vec<TaskId>,
+    pub(super) tasks: Vec<OnThread>,
 }
 
 /// A blocking wait.
@@ -117,7 +117,9 @@ pub(super) struct Waiting {
     /// The futures that were polled and are pending. Which of them ends its wait nobody knows, since it
     /// may be awaited with others or be forgotten: it is taken to hang if one of them does.
     pub(super) listed: BTreeMap<ListingKey, Wait>,
-    pub(super) tasks: Vec<TaskId>,
+    pub(super) tasks: Vec<OnThread>,
+    /// Larger for those that have begun to wait later.
+    pub(super) since: u64,
 }
 
 #[derive(Default)]
@@ -128,6 +130,8 @@ pub(super) struct State {
     listings: BTreeMap<ListingKey, MemberKey>,
     /// The members by their pools.
     pub(super) pools: BTreeMap<OwnerId, BTreeSet<MemberKey>>,
+    /// How often somebody has begun to wait.
+    beginnings: u64,
 }
 
 pub(crate) struct Graph(Mutex<State>);
@@ -297,16 +301,19 @@ impl State {
             blocked: None,
             listed: BTreeMap::new(),
             tasks: Vec::new(),
+            since: 0,
         });
         self.pools
             .entry(member.pool.id())
             .or_default()
             .insert(member.key);
-        for task in &waiting.tasks {
-            self.running.remove(task);
+        self.beginnings += 1;
+        waiting.since = self.beginnings;
+        for on_thread in &waiting.tasks {
+            self.running.remove(&on_thread.task);
         }
-        for task in &member.tasks {
-            self.running.insert(*task, member.key);
+        for on_thread in &member.tasks {
+            self.running.insert(on_thread.task, member.key);
         }
         waiting.is_preparing = member.is_preparing;
         waiting.tasks = member.tasks;
@@ -334,8 +341,8 @@ impl State {
                 self.pools.remove(&pool);
             }
         }
-        for task in &waiting.tasks {
-            self.running.remove(task);
+        for on_thread in &waiting.tasks {
+            self.running.remove(&on_thread.task);
         }
         for listing in waiting.listed.keys() {
             self.listings.remove(listing);

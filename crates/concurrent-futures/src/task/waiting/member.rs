@@ -136,26 +136,28 @@ impl Member {
         }
     }
 
-    /// Runs those of the tasks that lie in the queue of this member's pool. True if there was one.
+    /// Runs up to `most` of those of the tasks that lie in the queue of this member's pool. True if there
+    /// was one.
     ///
     /// Not those with a limit to their running time: it would pass unseen by who waits for them here. Not
     /// while this thread unwinds, which a body could see. And not those for which this is no place.
-    pub(super) fn run_in_place(&self, tasks: &[CellRef]) -> bool {
-        let mut has_run = false;
+    pub(super) fn run_in_place(&self, tasks: &[CellRef], most: usize) -> bool {
+        let mut run = 0;
         for task in tasks {
-            if task.owner() == self.pool.id()
+            if run < most
+                && task.owner() == self.pool.id()
                 && !task.is_open_to_others()
                 && self.stack.is_half_free()
                 && !std::thread::panicking()
                 && self.pool.may_run_inside(task)
                 && let Some(started) = task.begin()
             {
-                has_run = true;
+                run += 1;
                 self.pool.begun_in_place(task);
                 self.runner.run(started);
             }
         }
-        has_run
+        run > 0
     }
 
     /// This thread is about to block for `wait`; `is_patient` if that has no time limit. `None` if

@@ -7,8 +7,8 @@
 //! They hold for every wait of this crate that is made on a worker's thread, also in callbacks, in
 //! drops and in initializers.
 //!
-//! 1. *In place.* An untimed blocking wait for one task, or for all of several, begins those that are
-//!    still queued in its own pool and runs them where it is, as long as half of the thread's stack is
+//! 1. *In place.* An untimed blocking wait for one task, for all of several, or for one after the other,
+//!    begins those that are still queued in its own pool and runs them where it is, as long as half of the thread's stack is
 //!    free. It runs the tasks that it waits for and no others: to run unrelated work under a lock that
 //!    the waiting task holds is to deadlock on that lock. A task with a limit to its running time is left
 //!    to the third rule, since that limit ends the wait too.
@@ -59,7 +59,8 @@
 //!
 //! An extra worker runs the very task that is waited for, and not the head of the queue: else each could
 //! meet a task that waits in turn, and a queue of `n` such tasks would take `n` threads. So there are at
-//! most as many extra workers as tasks that wait for each other in a chain. (Only who waits for a place in
+//! most as many extra workers as tasks that wait for each other in a chain; and since who began to wait last
+//! is helped first, a tree of such tasks is worked off branch by branch. (Only who waits for a place in
 //! the queue is helped by any task in it.) If there is no thread for it, the task fails and says why. What
 //! is found is done by who holds no lock, and whoever runs foreign code for it takes its own wait out of
 //! the graph before, and looks again afterwards.

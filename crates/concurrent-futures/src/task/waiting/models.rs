@@ -10,7 +10,7 @@ use super::graph::{Blocked, Extra, Foreign, Graph, Introduction, MemberKey, Pool
 use super::wait::Wait;
 use crate::id::{OwnerId, TaskId};
 use crate::task::TaskFuture;
-use crate::task::cell::{CellRef, Recorder, Runnable};
+use crate::task::cell::{CellRef, OnThread, Recorder, Runnable};
 use crate::task::outcome::{Outcome, TaskInfo};
 
 struct Unrecorded;
@@ -64,7 +64,10 @@ impl TwoWorkers {
             pool: &pool,
             role: Role::Worker,
             is_preparing: false,
-            tasks: runs.to_vec(),
+            tasks: runs
+                .iter()
+                .map(|&task| OnThread { task, name: None })
+                .collect(),
         };
         let blocked = Blocked {
             wait: Wait::one(wanted),

@@ -1,6 +1,7 @@
 //! Whether a member that waits can go on, found by looking at the waits that it depends on.
 
 use std::cell::RefCell;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::rc::Rc;
@@ -77,7 +78,11 @@ impl<'a> Outlook<'a> {
     fn of_those_that_depend_on(&self, members: impl IntoIterator<Item = MemberKey>) -> Finding {
         let hanging = self.hanging(members);
         let mut found = Finding::GoesOn;
-        for key in &hanging.members {
+        // Who began to wait last goes first: so a tree of tasks that wait for each other is worked off
+        // branch by branch, with as many extra workers as it is deep.
+        let mut members = Vec::from_iter(&hanging.members);
+        members.sort_unstable_by_key(|key| Reverse(self.state.members[key].since));
+        for key in members {
             let waiting = &self.state.members[key];
             let is_extra_prepared = waiting.is_preparing && waiting.role == Role::Extra;
             if matches!(found, Finding::Hangs { .. }) && !is_extra_prepared {
@@ -250,7 +255,7 @@ impl<'a> Outlook<'a> {
             let mut places = self.places(std::iter::once(wait));
             match wait.needs {
                 Needs::All | Needs::Most => places.any(place_hangs),
-                Needs::Any => !wait.tasks.is_empty() && places.all(place_hangs),
+                Needs::Any | Needs::Each => !wait.tasks.is_empty() && places.all(place_hangs),
             }
         };
         match &waiting.blocked {
@@ -307,34 +312,29 @@ impl<'a> Outlook<'a> {
 
     /// The tasks of a circle, in their order.
     fn in_words(&self, way: &[(MemberKey, &CellRef)]) -> String {
-        let names: BTreeMap<TaskId, &str> = way
-            .iter()
-            .filter_map(|(_, task)| Some((task.id(), task.info().name()?)))
-            .collect();
-        let mut tasks = Vec::new();
+        let mut tasks: Vec<(TaskId, Option<&str>)> = Vec::new();
         let (_, mut entry) = way[way.len() - 1];
         for (member, next) in way {
             // From the task that the one before waits for to the one that runs in its place.
             let on_thread = &self.state.members[member].tasks;
-            match on_thread.iter().position(|task| *task == entry.id()) {
-                Some(first) => tasks.extend_from_slice(&on_thread[first..]),
+            let first = on_thread.iter().position(|on| on.task == entry.id());
+            if first.is_none() {
                 // It is the end of the pool.
-                None => {
-                    tasks.push(entry.id());
-                    tasks.extend_from_slice(on_thread);
-                }
+                tasks.push((entry.id(), entry.info().name()));
             }
+            let on_thread = &on_thread[first.unwrap_or(0)..];
+            tasks.extend(on_thread.iter().map(|on| (on.task, on.name.as_deref())));
             entry = next;
         }
-        tasks.push(entry.id());
+        tasks.push((entry.id(), entry.info().name()));
         let mut text = String::new();
-        for (position, task) in tasks.iter().enumerate() {
+        for (position, (task, name)) in tasks.iter().enumerate() {
             text.push_str(match position {
                 0 => "task ",
                 1 => " waits for task ",
                 _ => ", which waits for task ",
             });
-            let written = match names.get(task) {
+            let written = match name {
                 Some(name) => write!(text, "{task} `{name}`"),
                 None => write!(text, "{task}"),
             };

@@ -28,6 +28,8 @@ pub(super) enum Needs {
     Most,
     /// It ends when any of the tasks is over.
     Any,
+    /// It goes on when any of the tasks is over, to wait for the others, unless that one ends it.
+    Each,
 }
 
 impl Wait {
@@ -70,6 +72,14 @@ impl Wait {
         Self {
             tasks: known,
             needs: Needs::Any,
+        }
+    }
+
+    /// For one after the other of these tasks, unless one of them ends the wait before.
+    pub(crate) fn each(self) -> Self {
+        Self {
+            needs: Needs::Each,
+            ..self
         }
     }
 }
