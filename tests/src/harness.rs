@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, Once, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use concurrent_futures::{
@@ -22,6 +22,9 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// Runs `test` under the watchdog, and sees to it that it leaves nothing behind.
 pub(crate) fn check(name: &'static str, test: impl FnOnce()) {
+    // tokio keeps what its first runtime has opened for signals, where that feature is on.
+    static FIRST_RUNTIME: Once = Once::new();
+    FIRST_RUNTIME.call_once(|| drop(tokio::runtime::Runtime::new()));
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let (done, is_done) = mpsc::channel::<()>();
     let watchdog = std::thread::spawn(move || {

@@ -3,20 +3,26 @@
 
 mod as_completed;
 mod cancellation;
+mod context;
 mod executor;
 mod future;
+mod groups;
 mod harness;
 mod initializer;
 mod map;
 mod observation;
 mod panics;
+mod places;
+mod priorities;
 mod process_life;
 mod processes;
 mod promise;
 mod runtimes;
+mod scopes;
 mod shutdown;
 mod stream;
 mod thread_pool;
 mod traits;
 mod wait;
+mod waiting;
 mod wakers;

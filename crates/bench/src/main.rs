@@ -12,6 +12,7 @@ mod report;
 mod settings;
 mod startup;
 mod threads;
+mod waiting;
 mod workers;
 
 use std::num::NonZeroUsize;
@@ -60,6 +61,8 @@ enum Suite {
     Map,
     /// From no worker process to a result.
     Startup,
+    /// Tasks that wait for tasks of their own pool, on two threads.
+    Waiting,
 }
 
 impl Suite {
@@ -70,6 +73,7 @@ impl Suite {
             Self::Processes => "processes",
             Self::Map => "map",
             Self::Startup => "startup",
+            Self::Waiting => "waiting",
         }
     }
 
@@ -80,6 +84,7 @@ impl Suite {
             Self::Processes => &processes::CASES,
             Self::Map => map::CASES,
             Self::Startup => &startup::CASES,
+            Self::Waiting => &waiting::CASES,
         }
     }
 

@@ -1,4 +1,5 @@
-//! The case `memory`: what a task takes that waits for a worker, its place in the queue included.
+//! The case `memory`: what a task takes that waits for a worker, its place in the queue included. And how
+//! much memory this process has.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -87,4 +88,12 @@ pub(crate) fn pending<P: Pool>(tasks: u64) -> f64 {
         }
         LIVE.load(Ordering::Relaxed) as f64 / tasks as f64
     })
+}
+
+/// Bytes of this process that are in memory.
+pub(crate) fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+    kilobytes.expect("the system says how much is resident") << 10
 }

@@ -1,7 +1,9 @@
 //! An executor that is chosen at run time.
 
 use crate::error::TaskError;
-use crate::executor::{Chunk, Executor, InlineExecutor, Job, Portable, Shutdown, TaskOptions};
+use crate::executor::{
+    Admission, Chunk, Executor, InlineExecutor, Job, Place, Portable, Shutdown, TaskOptions,
+};
 use crate::process::ProcessPoolExecutor;
 use crate::task::TaskFuture;
 use crate::thread::ThreadPoolExecutor;
@@ -48,26 +50,37 @@ impl Executor for AnyExecutor {
         delegate!(self, executor => executor.max_workers())
     }
 
-    fn execute<J: Job>(&self, job: J, options: &TaskOptions) -> TaskFuture<J::Output> {
-        delegate!(self, executor => executor.execute(job, options))
+    fn admission(&self) -> &Admission {
+        delegate!(self, executor => executor.admission())
+    }
+
+    fn execute<J: Job>(
+        &self,
+        job: J,
+        place: Option<Place>,
+        options: &TaskOptions,
+    ) -> TaskFuture<J::Output> {
+        delegate!(self, executor => executor.execute(job, place, options))
     }
 
     fn execute_fn<A: Portable, T: Portable>(
         &self,
         function: fn(A) -> T,
         argument: A,
+        place: Option<Place>,
         options: &TaskOptions,
     ) -> TaskFuture<T> {
-        delegate!(self, executor => executor.execute_fn(function, argument, options))
+        delegate!(self, executor => executor.execute_fn(function, argument, place, options))
     }
 
     fn execute_chunk<J: Job>(
         &self,
         function: J::Function,
         items: Vec<J::Args>,
+        place: Option<Place>,
         options: &TaskOptions,
     ) -> TaskFuture<Chunk<J::Output>> {
-        delegate!(self, executor => executor.execute_chunk::<J>(function, items, options))
+        delegate!(self, executor => executor.execute_chunk::<J>(function, items, place, options))
     }
 
     fn shutdown(&self, how: Shutdown) -> TaskFuture<()> {

@@ -11,7 +11,7 @@ use futures_core::Stream;
 use slab::Slab;
 
 use crate::error::TaskError;
-use crate::task::{Outcome, Sink, Waitable, block_until};
+use crate::task::{Listing, Outcome, Sink, Wait, Waitable, block_until};
 use crate::time::{Deadline, Expiry};
 
 /// Gives futures back as their tasks finish: a [`Stream`], or `for` over it in blocking code.
@@ -53,6 +53,7 @@ pub struct AsCompleted<W: Waitable> {
     /// Keys of finished futures that are given next.
     batch: VecDeque<u32>,
     finished: Arc<Finished>,
+    listing: Listing,
 }
 
 /// Where finished tasks report to.
@@ -85,6 +86,7 @@ impl<W: Waitable> AsCompleted<W> {
                 keys: VecDeque::new(),
                 waker: None,
             }))),
+            listing: Listing::default(),
         }
     }
 
@@ -134,7 +136,8 @@ impl<W: Waitable> AsCompleted<W> {
     /// # Errors
     /// In async code, where blocking would stop the runtime; nothing is lost.
     pub fn blocking_next(&mut self) -> Result<Option<W>, TaskError> {
-        block_until(Deadline::NEVER, |context| self.poll_finished(context)).map(Option::flatten)
+        let poll = Self::poll_finished;
+        block_until(Deadline::NEVER, self, poll, Self::waits_for).map(Option::flatten)
     }
 
     /// Ends with an error when `limit`, counted from now, is over before all tasks are.
@@ -156,7 +159,12 @@ impl<W: Waitable> AsCompleted<W> {
             .collect()
     }
 
+    pub(crate) fn waits_for(&self) -> Wait {
+        Wait::any(self.futures.iter().map(|(_, future)| future.cell()))
+    }
+
     pub(crate) fn poll_finished(&mut self, context: &mut Context<'_>) -> Poll<Option<W>> {
+        self.listing.clear();
         let mut waker = None;
         loop {
             if let Some(key) = self.batch.pop_front() {
@@ -176,6 +184,10 @@ impl<W: Waitable> AsCompleted<W> {
                 drop(report);
                 // A waker is foreign code, and so is its drop.
                 drop(previous);
+                let futures = &self.futures;
+                self.listing.note(context.waker(), || {
+                    Wait::any(futures.iter().map(|(_, future)| future.cell()))
+                });
                 return Poll::Pending;
             }
             // One lock for all that have finished since the last time.
@@ -284,7 +296,9 @@ impl<W: Waitable> AsCompletedTimeout<W> {
     /// Blocks until the next task finishes, at most up to the deadline. In async code, where
     /// blocking would stop the runtime, gives an error; nothing is lost by that.
     pub fn blocking_next(&mut self) -> Option<Result<W, TaskError>> {
-        match block_until(self.expiry.deadline(), |context| self.poll_set(context)) {
+        let deadline = self.expiry.deadline();
+        let waits_for = |this: &Self| this.set.waits_for();
+        match block_until(deadline, self, Self::poll_set, waits_for) {
             Ok(Some(next)) => next,
             Ok(None) => Some(Err(self.expire())),
             Err(error) => Some(Err(error)),
@@ -315,6 +329,7 @@ impl<W: Waitable> AsCompletedTimeout<W> {
 
     fn expire(&mut self) -> TaskError {
         self.expired = true;
+        self.set.listing.clear();
         TaskError::unfinished(self.set.len(), self.of)
     }
 }

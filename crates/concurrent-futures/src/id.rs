@@ -79,7 +79,7 @@ impl fmt::Debug for TaskId {
 ///
 /// A task names its owner by number and not by reference: a counted reference to the pool in each
 /// task would be written to by all submitting and all running threads.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct OwnerId(u32);
 
 impl OwnerId {

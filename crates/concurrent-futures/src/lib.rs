@@ -32,11 +32,17 @@
 //! # }
 //! ```
 //!
-//! Several futures are waited for with [`wait`] and [`as_completed`]. What can go wrong is a
+//! Several futures are waited for with [`wait`] and [`as_completed`]; [`try_join_all`] and
+//! [`select_ok`] stop the rest when an error or a value is enough. What can go wrong is a
 //! [`TaskError`]: a function's own error ([`Executor::try_submit`]), a panic, a cancellation, a time
 //! limit ([`TaskOptions`]), a rejection, a worker process that was lost. A running task sees with
 //! [`task::current`] that it should stop; in a process it can be ended. [`Promise`] is the other end of
 //! a future, for results from elsewhere.
+//!
+//! Who submits faster than the workers work can be held back, or refused at once: an executor with a
+//! limit gives [`Permit`]s ([`Executor::reserve`]). [`TaskOptions`] also say which task goes first, and
+//! which may be run again when its worker process is lost. A [`TaskContext`] is carried from where a task
+//! is submitted to where it runs. Tasks of a [`scope`](ThreadPoolExecutor::scope) borrow from the caller.
 //!
 //! # Where tasks run
 //!
@@ -70,6 +76,9 @@
 //! thread. If so, it would stop the runtime, and is an error that says so; in `spawn_blocking`, in
 //! `block_in_place` and on plain threads it blocks. What is not noticed is `block_on` of an
 //! `unconstrained` future on a multi-threaded runtime.
+//!
+//! A task may wait for tasks of its own pool, however few workers there are, and tasks that block for
+//! each other in a circle get an error: see [`TaskFuture::result`].
 
 #![cfg_attr(
     any(concurrent_futures_loom, not(target_os = "linux")),
@@ -87,6 +96,7 @@ mod context;
 mod cpus;
 mod error;
 mod executor;
+mod group;
 mod id;
 mod map;
 mod panic;
@@ -115,9 +125,11 @@ pub use any::AnyExecutor;
 pub use as_completed::{AsCompleted, AsCompletedTimeout, as_completed};
 pub use error::{BoxError, Clock, Direction, ErrorKind, Ran, Rejection, TaskError, WorkerExit};
 pub use executor::{
-    BuildError, BuildErrorKind, Chunk, Executor, Fallible, InitializerResult, InlineExecutor, Job,
-    Observer, Portable, Run, Shutdown, Stats, TaskFn, TaskOptions, Times, WithOptions, WorkerId,
+    Admission, BuildError, BuildErrorKind, Chunk, Executor, Fallible, InitializerResult,
+    InlineExecutor, Job, Observer, Permit, Place, Portable, Run, Shutdown, Stats, TaskContext,
+    TaskFn, TaskOptions, Times, WithOptions, WorkerId,
 };
+pub use group::{SelectOk, TryJoinAll, select_ok, try_join_all};
 pub use id::TaskId;
 pub use map::{Map, Mapping};
 #[cfg(all(
@@ -132,7 +144,7 @@ pub use process::{ProcessPoolBuilder, ProcessPoolExecutor, WorkerState, WorkerSt
 pub use task::{
     AbortOutcome, Outcome, Promise, SharedTaskFuture, TaskFuture, TaskHandle, TaskInfo, Waitable,
 };
-pub use thread::{ThreadPoolBuilder, ThreadPoolExecutor};
+pub use thread::{Scope, ScopedFuture, ThreadPoolBuilder, ThreadPoolExecutor};
 pub use wait::{Wait, Waited, Waiting, wait};
 
 #[cfg(doctest)]

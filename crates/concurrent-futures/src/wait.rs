@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::error::TaskError;
-use crate::task::{Outcome, Sink, Waitable, Waits, block_until};
+use crate::task::{Listing, Outcome, Sink, Wait as WaitsFor, Waitable, Waits, block_until};
 use crate::time::{Deadline, Expiry};
 
 /// Waits for futures: for all of them, unless [`first_completed`](Wait::first_completed) or
@@ -106,7 +106,8 @@ impl<W: Waitable> Wait<W> {
     pub fn blocking_wait(self) -> Result<Waited<W>, TaskError> {
         let deadline = self.deadline;
         let mut waiting = Waiting::new(self);
-        block_until(deadline, |context| waiting.poll_until_enough(context))?;
+        let poll = Waiting::poll_until_enough;
+        block_until(deadline, &mut waiting, poll, Waiting::waits_for)?;
         Ok(waiting.part())
     }
 }
@@ -138,6 +139,34 @@ pub struct Waited<W> {
     pub pending: Vec<W>,
 }
 
+impl<W: Waitable> Waited<W> {
+    /// Cancels what is pending and has not started: see [`TaskFuture::cancel`](crate::TaskFuture::cancel).
+    pub fn cancel_pending(&self) {
+        for future in &self.pending {
+            Waits::cancel(future);
+        }
+    }
+
+    /// Aborts what is pending: see [`TaskFuture::abort`](crate::TaskFuture::abort).
+    ///
+    /// ```
+    /// use concurrent_futures::{wait, Promise};
+    ///
+    /// let (promise, first) = Promise::new();
+    /// let (_never, second) = Promise::new();
+    /// promise.fulfil(1).unwrap();
+    /// let waited = wait([first, second]).first_completed().blocking_wait()?;
+    /// waited.abort_pending();
+    /// assert!(waited.pending[0].is_cancelled());
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
+    pub fn abort_pending(&self) {
+        for future in &self.pending {
+            Waits::abort(future);
+        }
+    }
+}
+
 /// A wait that goes on: what [`Wait`] becomes when it is awaited.
 ///
 /// # Cancel safety
@@ -148,6 +177,7 @@ pub struct Waiting<W: Waitable> {
     expiry: Expiry,
     countdown: Arc<Countdown>,
     registered: bool,
+    listing: Listing,
 }
 
 /// Counts the futures down, and wakes once, when there is nothing more to wait for.
@@ -159,6 +189,16 @@ struct Countdown {
 }
 
 impl Countdown {
+    /// What a wait for these futures waits for.
+    fn waits_for<W: Waitable>(&self, futures: &[W]) -> WaitsFor {
+        let tasks = futures.iter().map(Waits::cell);
+        match self.until {
+            Until::AllCompleted => WaitsFor::all(tasks),
+            Until::FirstError => WaitsFor::most(tasks),
+            Until::FirstCompleted => WaitsFor::any(tasks),
+        }
+    }
+
     /// One more future is done. True if that is enough.
     fn count(&self, outcome: Outcome) -> bool {
         // AcqRel: the last one to count has seen what all before it have done.
@@ -201,6 +241,7 @@ impl<W: Waitable> Waiting<W> {
             futures: wait.futures,
             expiry: Expiry::new(wait.deadline),
             registered: false,
+            listing: Listing::default(),
         }
     }
 
@@ -217,7 +258,12 @@ impl<W: Waitable> Waiting<W> {
         }
     }
 
+    fn waits_for(&self) -> WaitsFor {
+        self.countdown.waits_for(&self.futures)
+    }
+
     fn poll_until_enough(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.listing.clear();
         if !self.registered {
             self.register();
         }
@@ -262,10 +308,16 @@ impl<W: Waitable> Future for Waiting<W> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Waited<W>> {
         if self.poll_until_enough(context).is_ready() || self.expiry.poll(context).is_ready() {
-            Poll::Ready(self.part())
-        } else {
-            Poll::Pending
+            return Poll::Ready(self.part());
         }
+        let Self {
+            futures,
+            countdown,
+            listing,
+            ..
+        } = &mut *self;
+        listing.note(context.waker(), || countdown.waits_for(futures));
+        Poll::Pending
     }
 }
 

@@ -1,11 +1,14 @@
 //! The death of a worker costs what it was running, says how it came, and nothing else.
 
+use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use concurrent_futures::{
-    Executor, ProcessPoolExecutor, Ran, Shutdown, TaskError, TaskFuture, WorkerExit,
+    Executor, ProcessPoolExecutor, Ran, Shutdown, TaskError, TaskFuture, TaskOptions, WorkerExit,
+    WorkerState,
 };
 use rustix::process::Signal;
 
@@ -272,11 +275,11 @@ tests! {
 
     fn in_a_storm_of_kills_every_task_resolves_and_every_value_is_right() {
         let pool = ProcessPoolExecutor::new(3);
-        let is_over = std::sync::atomic::AtomicBool::new(false);
+        let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let killer = scope.spawn(|| {
                 let mut kills = 0;
-                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                while !is_over.load(Ordering::Relaxed) {
                     kills += kill_workers_of(&pool);
                     std::thread::sleep(Duration::from_millis(20));
                 }
@@ -296,10 +299,51 @@ tests! {
                 };
                 assert_eq!(value, n + 1);
             }
-            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+            is_over.store(true, Ordering::Relaxed);
             let kills = killer.join().unwrap();
             assert!(kills > 0 && lost <= kills, "{lost} tasks lost by {kills} kills");
         });
+    }
+
+    fn workers_that_leave_after_few_tasks_and_are_killed_meanwhile_run_everything_and_are_never_too_many() {
+        const TASKS: u64 = 400;
+        for tasks_per_worker in 1..=3 {
+            let builder = ProcessPoolExecutor::builder().max_workers(2);
+            let pool = builder.max_tasks_per_worker(tasks_per_worker).build().unwrap();
+            let is_over = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                let killer = scope.spawn(|| {
+                    let (mut kills, mut most) = (0, 0);
+                    while !is_over.load(Ordering::Relaxed) {
+                        let workers = pool.worker_stats();
+                        most = most.max(workers.len());
+                        // One that is killed before its first task counts as a start that failed.
+                        let busy = workers.iter().find(|worker| worker.state() == WorkerState::Busy);
+                        let is_killed = |pid| Process::of(pid).kill_if_ours();
+                        kills += u64::from(busy.is_some_and(|worker| is_killed(worker.pid())));
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
+                    (kills, most)
+                });
+                let again = pool.with(TaskOptions::new().retries(1_000));
+                let work = |n: u64| {
+                    std::thread::sleep(Duration::from_millis(2));
+                    (n, std::process::id())
+                };
+                let futures: Vec<_> = (0..TASKS).map(|n| again.submit(work, n)).collect();
+                let results: Vec<_> = futures.into_iter().map(TaskFuture::result).collect();
+                is_over.store(true, Ordering::Relaxed);
+                let (kills, most) = killer.join().unwrap();
+                let mut tasks_of = BTreeMap::<u32, usize>::new();
+                for (n, result) in (0..).zip(results) {
+                    let (value, worker) = result.unwrap();
+                    assert_eq!(value, n);
+                    *tasks_of.entry(worker).or_default() += 1;
+                }
+                assert!(kills > 0 && most <= 2, "{kills} kills, {most} workers at a time");
+                assert!(tasks_of.values().all(|count| *count <= tasks_per_worker), "{tasks_of:?}");
+            });
+        }
     }
 
     fn the_last_words_of_a_worker_are_written_before_it_leaves() {

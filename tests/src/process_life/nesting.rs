@@ -122,6 +122,33 @@ tests! {
         });
     }
 
+    fn a_copy_that_was_forked_in_a_storm_of_reservations_uses_and_drops_its_permit_at_once() {
+        let builder = ProcessPoolExecutor::builder().max_workers(1);
+        let pool = builder.queue_limit(100).build().unwrap();
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        let codes: Vec<_> = std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                        drop(pool.try_reserve());
+                    }
+                });
+            }
+            let in_copy = || {
+                let [used, dropped] = [(); 2].map(|()| pool.try_reserve().unwrap());
+                code_of_copy(move || {
+                    drop(dropped);
+                    let error = used.submit(u64::pow, (2, 10)).result().unwrap_err();
+                    i32::from(error.rejection() != Some(Rejection::Broken))
+                })
+            };
+            let codes = (0..40).map(|_| in_copy()).take_while(Option::is_some).collect();
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+            codes
+        });
+        assert_eq!(codes, [Some(0); 40], "none: it was ended since it hung");
+    }
+
     fn a_copy_may_have_a_pool_of_its_own() {
         let pool = ProcessPoolExecutor::new(1);
         pool.submit(|| (), ()).result().unwrap();

@@ -1,11 +1,14 @@
 //! What is particular to pools of worker processes. What they have in common with other executors is
 //! in the modules beside this one, instantiated as `processes`.
 
+mod contexts;
 mod deadlock;
 mod hand_over;
 mod initializer;
 mod map;
 mod pool;
+mod priorities;
+mod retries;
 mod stats;
 mod values;
 

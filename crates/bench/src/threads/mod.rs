@@ -2,6 +2,7 @@
 
 mod as_completed;
 mod pools;
+mod streamed;
 mod timing;
 
 pub(crate) use pools::{Pool, limit_blocking_crate};
@@ -14,6 +15,7 @@ use pools::{
     BlockingUnblock, Ours, RayonOneshot, SpawnBlocking, SpawnBlockingSemaphore,
     SpawnBlockingTwoThreads, ThreadpoolOneshot,
 };
+use streamed::Streamed;
 use timing::{bulk, ping_pong};
 
 /// How many threads run tasks.
@@ -25,8 +27,12 @@ const BULK_OF_SLOW: u64 = 100_000;
 const PING_PONG: u64 = 5_000;
 const AS_COMPLETED: u64 = 100_000;
 const PENDING: u64 = 100_000;
+const STREAMED: u64 = 10_000_000;
+const STREAMED_SLOWLY: u64 = 1_000_000;
+/// They take seconds.
+const STREAMED_RUNS: usize = 3;
 
-pub(crate) const CASES: [Case; 4] = [
+pub(crate) const CASES: [Case; 6] = [
     Case {
         name: "bulk",
         unit: "ns",
@@ -115,4 +121,29 @@ pub(crate) const CASES: [Case; 4] = [
             ]
         },
     },
+    Case {
+        name: "streamed",
+        unit: "ns",
+        subjects: || streamed_by(Streamed::nanoseconds),
+    },
+    Case {
+        name: "streamed-growth",
+        unit: "bytes for all",
+        subjects: || streamed_by(Streamed::growth),
+    },
 ];
+
+fn streamed_by(value: fn(Streamed) -> f64) -> Vec<Subject> {
+    let subject = |name, tasks, run: fn(u64) -> Streamed| {
+        Subject::new(name, tasks, move |tasks| value(run(tasks))).at_most(STREAMED_RUNS)
+    };
+    vec![
+        subject(OURS, STREAMED, streamed::map_on),
+        subject("concurrent-futures-permits", STREAMED, streamed::permits),
+        subject(
+            "spawn-blocking-buffered",
+            STREAMED_SLOWLY,
+            streamed::spawn_blocking,
+        ),
+    ]
+}

@@ -28,8 +28,11 @@ pub enum ErrorKind {
     WouldBlock,
     /// An argument or a result could not be encoded or decoded.
     Codec,
-    /// The wait could never have ended.
+    /// The wait could never have ended: see [`TaskError::is_deadlock`](super::TaskError::is_deadlock).
     Deadlock,
+    /// One value of several tasks was wanted, and there was none:
+    /// [`TaskError::errors`](super::TaskError::errors) says why.
+    AllFailed,
 }
 
 /// Which time limit passed.
@@ -52,6 +55,9 @@ pub enum Rejection {
     ShutDown,
     /// The executor cannot run anything any more; the cause is the error's source.
     Broken,
+    /// The executor has as many tasks, or as many bytes of their arguments, as it was given as its
+    /// limit. Who reserves a place first is never refused for that.
+    QueueFull,
     /// The executor could start no worker, several times in a row; the cause is the error's source.
     /// What is submitted later is tried again.
     NoWorker,

@@ -74,7 +74,11 @@ enum What {
     Unfinished {
         left: usize,
         of: usize,
+        /// Of those that are finished, by time.
+        errors: Vec<TaskError>,
     },
+    /// By time.
+    AllFailed(Vec<TaskError>),
     Rejected(Rejection),
     Abandoned,
     WouldBlock,
@@ -89,6 +93,19 @@ pub(crate) struct Loss {
     pub(crate) exit: WorkerExit,
     /// What the worker left behind to explain it: a panic's text, a stack overflow.
     pub(crate) note: Option<String>,
+    /// How often the task was begun, and each time lost.
+    pub(crate) attempts: u32,
+}
+
+impl Loss {
+    /// This loss, of a task that was lost before as `previous` says.
+    pub(crate) fn next(&self, previous: Option<&TaskError>) -> Self {
+        let attempts = previous.map_or(0, TaskError::attempts) + 1;
+        Self {
+            attempts,
+            ..self.clone()
+        }
+    }
 }
 
 impl TaskError {
@@ -165,7 +182,25 @@ impl TaskError {
     }
 
     pub(crate) fn unfinished(left: usize, of: usize) -> Self {
-        Self::new(What::Unfinished { left, of }, Ran::Maybe)
+        let errors = Vec::new();
+        Self::new(What::Unfinished { left, of, errors }, Ran::Maybe)
+    }
+
+    /// Adds the errors of those that are finished, to an error made by [`unfinished`](Self::unfinished).
+    pub(crate) fn beside(mut self, finished: Vec<Self>) -> Self {
+        if let What::Unfinished { errors, .. } = &mut self.0.what {
+            *errors = finished;
+        }
+        self
+    }
+
+    /// The error of a group of which one value would have been enough.
+    pub(crate) fn all_failed(errors: Vec<Self>) -> Self {
+        let ran = match errors.iter().all(|error| error.ran() == Ran::No) {
+            true => Ran::No,
+            false => Ran::Maybe,
+        };
+        Self::new(What::AllFailed(errors), ran)
     }
 
     /// The error of a task that an executor does not take.
@@ -253,6 +288,7 @@ impl TaskError {
             What::WouldBlock => ErrorKind::WouldBlock,
             What::Codec(..) => ErrorKind::Codec,
             What::Deadlock(_) => ErrorKind::Deadlock,
+            What::AllFailed(_) => ErrorKind::AllFailed,
         }
     }
 
@@ -322,10 +358,17 @@ impl TaskError {
         self.kind() == ErrorKind::Codec
     }
 
-    /// The wait could never have ended.
+    /// The wait could never have ended: tasks wait for each other in a circle, which the text names, or
+    /// for a place while they have all places of their pool.
     #[must_use]
     pub fn is_deadlock(&self) -> bool {
         self.kind() == ErrorKind::Deadlock
+    }
+
+    /// No task of a [`select_ok`](crate::select_ok) gave a value.
+    #[must_use]
+    pub fn is_all_failed(&self) -> bool {
+        self.kind() == ErrorKind::AllFailed
     }
 
     /// Which time limit passed, if one did.
@@ -374,6 +417,17 @@ impl TaskError {
         }
     }
 
+    /// How many workers the task has cost, if it was lost with its worker: 1 for an ordinary loss, more
+    /// for a task that was [tried again](crate::TaskOptions::retries). 0 for other errors, and for a task
+    /// that never began.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        match &self.0.what {
+            What::WorkerLost(loss) => loss.attempts,
+            _ => 0,
+        }
+    }
+
     /// Whether the body of the task has run.
     #[must_use]
     pub fn ran(&self) -> Ran {
@@ -407,7 +461,19 @@ impl TaskError {
         }
     }
 
-    /// The position of the item in the input of a `map`, from 0.
+    /// The errors of the tasks that had failed when a [`select_ok`](crate::select_ok) ended without a
+    /// value, in the order in which they failed. The last of them is the [`source`](Error::source).
+    ///
+    /// Empty for other errors.
+    #[must_use]
+    pub fn errors(&self) -> &[TaskError] {
+        match &self.0.what {
+            What::AllFailed(errors) | What::Unfinished { errors, .. } => errors,
+            _ => &[],
+        }
+    }
+
+    /// The position of the item in the input of a `map`, or of the future in that of a group, from 0.
     #[must_use]
     pub fn index(&self) -> Option<usize> {
         self.0.index
@@ -466,7 +532,10 @@ impl fmt::Debug for TaskError {
             debug.field("index", &index);
         }
         if let What::WorkerLost(loss) = &self.0.what {
-            debug.field("worker", &loss.pid).field("exit", &loss.exit);
+            debug
+                .field("worker", &loss.pid)
+                .field("exit", &loss.exit)
+                .field("attempts", &loss.attempts);
         }
         if let Some(source) = &self.0.source {
             debug.field("source", source);
@@ -477,10 +546,10 @@ impl fmt::Debug for TaskError {
 
 impl Error for TaskError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.0
-            .source
-            .as_deref()
-            .map(|error| error as &(dyn Error + 'static))
+        match self.errors().last() {
+            Some(last) => Some(last),
+            None => self.0.source.as_deref().map(|error| error as _),
+        }
     }
 }
 

@@ -10,8 +10,11 @@ impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = &*self.0;
         match &inner.what {
-            What::Unfinished { left, of } => {
+            What::Unfinished { left, of, .. } => {
                 return write!(f, "{left} (of {of}) futures unfinished");
+            }
+            What::AllFailed(errors) => {
+                return write!(f, "none of {} futures succeeded", errors.len());
             }
             What::WouldBlock => {
                 return f.write_str(
@@ -39,7 +42,16 @@ impl fmt::Display for TaskError {
             What::Cancelled => f.write_str("was cancelled"),
             What::Aborted => f.write_str("was stopped while it ran"),
             What::WorkerLost(loss) => {
-                write!(f, "lost its worker: process {} {}", loss.pid, loss.exit)?;
+                if loss.attempts > 1 {
+                    let workers = loss.attempts;
+                    write!(
+                        f,
+                        "has cost {workers} workers and is not tried again, at last "
+                    )?;
+                } else {
+                    f.write_str("lost its worker: ")?;
+                }
+                write!(f, "process {} {}", loss.pid, loss.exit)?;
                 match &loss.note {
                     Some(note) => write!(f, " ({note})"),
                     None => Ok(()),
@@ -63,6 +75,10 @@ impl fmt::Display for TaskError {
                 f.write_str("was not taken: the executor is shut down")
             }
             What::Rejected(Rejection::Broken) => f.write_str("was not run: the executor is broken"),
+            What::Rejected(Rejection::QueueFull) => f.write_str(
+                "was not taken: the queue is full: wait for a place with reserve, or raise queue_limit \
+                 or queue_bytes",
+            ),
             What::Rejected(Rejection::NoWorker) => {
                 f.write_str("was not run: no worker could be started, several times in a row")
             }
@@ -77,7 +93,7 @@ impl fmt::Display for TaskError {
                 )
             }
             What::Deadlock(cycle) => write!(f, "waits for itself: {cycle}"),
-            What::Unfinished { .. } | What::WouldBlock => Ok(()),
+            What::Unfinished { .. } | What::AllFailed(_) | What::WouldBlock => Ok(()),
         }
     }
 }

@@ -46,6 +46,7 @@ enum WireWhat {
         pid: u32,
         exit: (u8, i32),
         note: Option<String>,
+        attempts: u32,
     },
     Other(String),
 }
@@ -113,6 +114,7 @@ impl From<&TaskError> for WireError {
                     WorkerExit::Unknown => (2, 0),
                 },
                 note: loss.note.clone(),
+                attempts: loss.attempts,
             },
             _ => WireWhat::Other(cut(error.to_string())),
         };
@@ -146,13 +148,23 @@ impl From<WireError> for TaskError {
                     None => error,
                 }
             }
-            WireWhat::WorkerLost { pid, exit, note } => {
+            WireWhat::WorkerLost {
+                pid,
+                exit,
+                note,
+                attempts,
+            } => {
                 let exit = match exit {
                     (0, code) => WorkerExit::Code(code),
                     (1, signal) => WorkerExit::Signal(signal),
                     _ => WorkerExit::Unknown,
                 };
-                Self::worker_lost(Loss { pid, exit, note })
+                Self::worker_lost(Loss {
+                    pid,
+                    exit,
+                    note,
+                    attempts,
+                })
             }
             WireWhat::Other(text) => {
                 return Self::failed(RemoteError {

@@ -1,8 +1,6 @@
 //! The executor without workers: it runs a task at once, where it is submitted.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
+use super::admission::{Admission, Place};
 use super::function::Portable;
 use super::job::{Chunk, Job, run_chunk};
 use super::options::{Shutdown, TaskOptions};
@@ -26,7 +24,7 @@ use crate::task::{Outcome, Recorder, TaskFuture, TaskInfo};
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct InlineExecutor {
-    is_shut_down: Arc<AtomicBool>,
+    admission: Admission,
 }
 
 /// Nobody counts what runs inline.
@@ -50,9 +48,8 @@ impl InlineExecutor {
         body: impl FnOnce() -> Result<T, TaskError> + Send + 'static,
         options: &TaskOptions,
     ) -> TaskFuture<T> {
-        // Relaxed: the flag guards nothing but itself.
-        if self.is_shut_down.load(Ordering::Relaxed) {
-            return TaskFuture::ready(Err(TaskError::rejected(Rejection::ShutDown)));
+        if let Some(why) = self.admission.closed() {
+            return TaskFuture::ready(Err(why.clone()));
         }
         let (runnable, future) = TaskFuture::local(body, OwnerId::NONE, 0, options.extras());
         if let Some(started) = runnable.start() {
@@ -67,7 +64,17 @@ impl Executor for InlineExecutor {
         1
     }
 
-    fn execute<J: Job>(&self, job: J, options: &TaskOptions) -> TaskFuture<J::Output> {
+    /// Without limits: a task is over when it is submitted.
+    fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    fn execute<J: Job>(
+        &self,
+        job: J,
+        _place: Option<Place>,
+        options: &TaskOptions,
+    ) -> TaskFuture<J::Output> {
         let (function, args) = job.into_parts();
         self.run(move || J::call(function, args), options)
     }
@@ -76,6 +83,7 @@ impl Executor for InlineExecutor {
         &self,
         function: fn(A) -> T,
         argument: A,
+        _place: Option<Place>,
         options: &TaskOptions,
     ) -> TaskFuture<T> {
         self.run(move || Ok(function(argument)), options)
@@ -85,13 +93,15 @@ impl Executor for InlineExecutor {
         &self,
         function: J::Function,
         items: Vec<J::Args>,
+        _place: Option<Place>,
         options: &TaskOptions,
     ) -> TaskFuture<Chunk<J::Output>> {
         self.run(move || Ok(run_chunk::<J>(function, items)), options)
     }
 
     fn shutdown(&self, _how: Shutdown) -> TaskFuture<()> {
-        self.is_shut_down.store(true, Ordering::Relaxed);
+        let why = TaskError::rejected(Rejection::ShutDown);
+        self.admission.close(&why);
         TaskFuture::ready(Ok(()))
     }
 }

@@ -28,10 +28,12 @@ pub struct TaskOptions {
     name: Option<Arc<str>>,
     queue_timeout: Option<Duration>,
     run_timeout: Option<Duration>,
+    priority: i32,
+    retries: u32,
 }
 
 impl TaskOptions {
-    /// No name and no time limits.
+    /// No name, no time limits, the priority 0, no retries.
     pub fn new() -> Self {
         Self::default()
     }
@@ -55,6 +57,62 @@ impl TaskOptions {
     pub fn run_timeout(mut self, limit: Duration) -> Self {
         self.run_timeout = Some(limit);
         self
+    }
+
+    /// How urgent the task is: a worker that becomes free takes the most urgent task there is, and of
+    /// equally urgent ones that which was submitted first. 0 by default; larger numbers go first.
+    ///
+    /// Nothing waits for ever: of 16 tasks that are taken while an older one waits that is less urgent,
+    /// one is the oldest there is. What runs is never interrupted.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ProcessPoolExecutor, TaskOptions};
+    ///
+    /// let pool = ProcessPoolExecutor::new(1);
+    /// let report = pool.with(TaskOptions::new().priority(-1)).submit(u64::pow, (3, 4));
+    /// let click = pool.with(TaskOptions::new().priority(1)).submit(u64::pow, (2, 10));
+    /// assert_eq!((click.result()?, report.result()?), (1024, 81));
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
+    pub fn priority(mut self, priority: i32) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// How often the task is run again if the worker process that runs it is lost: by a crash, an exit,
+    /// or a signal from outside. 0 by default.
+    ///
+    /// Only for functions that may run twice: a worker may be lost after the function has done its work.
+    /// Nothing else is tried again: no error, no panic, no task that was aborted or whose time was over,
+    /// nothing that a [`shutdown`](super::Executor::shutdown) has ended. For a `map`, each item counts
+    /// for itself: the one that was lost is run again, and those before it keep their results. Threads
+    /// are never lost.
+    ///
+    /// A task that is tried again goes before others of its [`priority`](Self::priority), and its running
+    /// time is counted anew. It has begun, so that it cannot be cancelled any more; it can be
+    /// [aborted](crate::TaskFuture::abort). When the last try is lost too, the error says how many workers
+    /// the task has cost: [`TaskError::attempts`](crate::TaskError::attempts).
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ProcessPoolExecutor, TaskOptions};
+    ///
+    /// let pool = ProcessPoolExecutor::new(1);
+    /// let twice = pool.with(TaskOptions::new().retries(1));
+    /// let error = twice.submit(|| -> u8 { std::process::abort() }, ()).result().unwrap_err();
+    /// assert!(error.is_worker_lost());
+    /// assert_eq!(error.attempts(), 2);
+    /// ```
+    pub fn retries(mut self, times: u32) -> Self {
+        self.retries = times;
+        self
+    }
+
+    pub(crate) fn urgency(&self) -> i32 {
+        self.priority
+    }
+
+    pub(crate) fn most_retries(&self) -> u32 {
+        self.retries
     }
 
     pub(crate) fn has_run_timeout(&self) -> bool {

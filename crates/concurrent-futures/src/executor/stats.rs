@@ -33,9 +33,12 @@ pub struct Stats {
     pub(crate) taken: u64,
     pub(crate) finished: [u64; Outcome::COUNT],
     pub(crate) rejected: u64,
+    pub(crate) retried: u64,
     pub(crate) occupied: usize,
     pub(crate) workers: usize,
     pub(crate) idle: usize,
+    pub(crate) blocked: usize,
+    pub(crate) extra_workers: usize,
     pub(crate) max_workers: usize,
     pub(crate) waiting_times: Times,
     pub(crate) running_times: Times,
@@ -49,9 +52,12 @@ impl Stats {
             taken: 0,
             finished: [0; Outcome::COUNT],
             rejected: 0,
+            retried: 0,
             occupied: 0,
             workers: 0,
             idle: 0,
+            blocked: 0,
+            extra_workers: 0,
             max_workers,
             waiting_times: Times::none(),
             running_times: Times::none(),
@@ -94,13 +100,21 @@ impl Stats {
         self.rejected
     }
 
-    /// Workers that run a body, those included whose task's time is over but whose body goes on.
+    /// How often a task, or an item of a map, was run again because it was lost with its worker: see
+    /// [`TaskOptions::retries`](crate::TaskOptions::retries).
+    #[must_use]
+    pub fn retried(&self) -> u64 {
+        self.retried
+    }
+
+    /// Bodies that run, those included whose task's time is over. Several may be on one thread: a task
+    /// that waits for another of its pool may run it in place.
     #[must_use]
     pub fn occupied(&self) -> usize {
         self.occupied
     }
 
-    /// Workers that exist.
+    /// Workers that exist, but for [extra](Self::extra_workers) ones.
     #[must_use]
     pub fn workers(&self) -> usize {
         self.workers
@@ -112,7 +126,21 @@ impl Stats {
         self.idle
     }
 
-    /// Workers that may exist at the same time.
+    /// Workers of a thread pool that wait, by a wait of this crate: for tasks of this or another pool, for
+    /// a place, for the end of a pool.
+    #[must_use]
+    pub fn blocked(&self) -> usize {
+        self.blocked
+    }
+
+    /// Workers that a thread pool has beside [its own](Self::workers), each for one task: it gets one
+    /// when all its workers wait and none of them could go on otherwise. It ends soon after the task.
+    #[must_use]
+    pub fn extra_workers(&self) -> usize {
+        self.extra_workers
+    }
+
+    /// Workers that may exist at the same time, but for [extra](Self::extra_workers) ones.
     #[must_use]
     pub fn max_workers(&self) -> usize {
         self.max_workers
@@ -141,9 +169,12 @@ impl fmt::Debug for Stats {
             .field("running", &self.running())
             .field("finished", &finished)
             .field("rejected", &self.rejected)
+            .field("retried", &self.retried)
             .field("occupied", &self.occupied)
             .field("workers", &self.workers)
             .field("idle", &self.idle)
+            .field("blocked", &self.blocked)
+            .field("extra_workers", &self.extra_workers)
             .field("max_workers", &self.max_workers)
             .field("waiting_times", &self.waiting_times)
             .field("running_times", &self.running_times)

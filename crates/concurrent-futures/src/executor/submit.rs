@@ -1,8 +1,12 @@
 //! The trait of all executors.
 
+use std::future::Future;
+
+use super::admission::{Admission, Place};
 use super::function::{Fallible, Portable, TaskFn, assert_captures_nothing};
 use super::job::{Call, Chunk, Job, TryCall};
 use super::options::{Shutdown, TaskOptions};
+use super::permit::Permit;
 use crate::error::TaskError;
 use crate::map::{Map, Mapping};
 use crate::task::TaskFuture;
@@ -52,14 +56,26 @@ pub trait Executor: Clone + Send + Sync + 'static {
     /// How many tasks may run at the same time.
     fn max_workers(&self) -> usize;
 
+    /// How many tasks it takes: see [`Admission`]. For back ends.
+    fn admission(&self) -> &Admission;
+
     /// Runs a job: what the other methods come down to. For back ends.
-    fn execute<J: Job>(&self, job: J, options: &TaskOptions) -> TaskFuture<J::Output>;
+    ///
+    /// Without a place that was reserved for it, the executor [admits](Admission::admit) the task, or
+    /// rejects it.
+    fn execute<J: Job>(
+        &self,
+        job: J,
+        place: Option<Place>,
+        options: &TaskOptions,
+    ) -> TaskFuture<J::Output>;
 
     /// Runs a function pointer: what [`submit_fn`](Self::submit_fn) comes down to. For back ends.
     fn execute_fn<A: Portable, T: Portable>(
         &self,
         function: fn(A) -> T,
         argument: A,
+        place: Option<Place>,
         options: &TaskOptions,
     ) -> TaskFuture<T>;
 
@@ -72,6 +88,7 @@ pub trait Executor: Clone + Send + Sync + 'static {
         &self,
         function: J::Function,
         items: Vec<J::Args>,
+        place: Option<Place>,
         options: &TaskOptions,
     ) -> TaskFuture<Chunk<J::Output>>;
 
@@ -110,14 +127,15 @@ pub trait Executor: Clone + Send + Sync + 'static {
     /// Runs `function` with `args`, and gives a future of what it returns.
     ///
     /// A tuple is spread over the parameters; one argument is given as itself, and none as `()`.
-    /// Never blocks, and never fails by itself: a rejection is the future's error.
+    /// Never blocks, and never fails by itself: a rejection is the future's error, also that of an
+    /// executor whose queue is full. To wait for a place, [`reserve`](Self::reserve) one.
     fn submit<F, Args, Marker>(&self, function: F, args: Args) -> TaskFuture<F::Output>
     where
         F: TaskFn<Args, Marker, Output: Portable>,
         Args: Portable,
         Marker: 'static,
     {
-        submit(self, &TaskOptions::default(), function, args)
+        submit(self, &TaskOptions::default(), None, function, args)
     }
 
     /// Runs a `function` that returns a `Result`, and gives a future of its value: the function's
@@ -140,7 +158,7 @@ pub trait Executor: Clone + Send + Sync + 'static {
         Args: Portable,
         Marker: 'static,
     {
-        try_submit(self, &TaskOptions::default(), function, args)
+        try_submit(self, &TaskOptions::default(), None, function, args)
     }
 
     /// Runs a function pointer, which may come from a table.
@@ -158,7 +176,69 @@ pub trait Executor: Clone + Send + Sync + 'static {
         function: fn(A) -> T,
         argument: A,
     ) -> TaskFuture<T> {
-        self.execute_fn(function, argument, &TaskOptions::default())
+        self.execute_fn(function, argument, None, &TaskOptions::default())
+    }
+
+    /// Waits until the executor may take one more task, and gives the right to submit it: what holds
+    /// back those who submit faster than the workers work.
+    ///
+    /// Who waits gets a place before all who come later, plain submits included. An executor without
+    /// limits gives one at once. A task that waits for a place of its own pool has one itself. On threads
+    /// what is queued there is run meanwhile; where all places are taken by tasks that
+    /// [block](Self::blocking_reserve) for another one, one of them gets a
+    /// [deadlock error](TaskError::is_deadlock).
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, TaskError, ThreadPoolExecutor};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // At any time 2 tasks run and 10 are queued, however many are submitted.
+    /// let pool = ThreadPoolExecutor::builder().max_workers(2).queue_limit(10).build()?;
+    /// for n in 0..1_000 {
+    ///     let permit = pool.reserve().await?;
+    ///     permit.submit(u64::wrapping_pow, (n, 3)).detach();
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// A [rejection](TaskError::is_rejected), if the executor takes nothing any more.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the wait, and its turn with it.
+    fn reserve(&self) -> impl Future<Output = Result<Permit<Self>, TaskError>> + Send {
+        async {
+            let place = match self.admission().try_enter() {
+                Ok(place) => place,
+                Err(_full_or_closed) => self.admission().enter().await?,
+            };
+            Ok(Permit::new(self, place))
+        }
+    }
+
+    /// As [`reserve`](Self::reserve), without waiting.
+    ///
+    /// # Errors
+    /// A [rejection](TaskError::is_rejected): [`QueueFull`](crate::Rejection::QueueFull), also while
+    /// others wait, or the reason why the executor takes nothing any more.
+    fn try_reserve(&self) -> Result<Permit<Self>, TaskError> {
+        let place = self.admission().try_enter()?;
+        Ok(Permit::new(self, place))
+    }
+
+    /// As [`reserve`](Self::reserve), and blocks while it waits.
+    ///
+    /// # Errors
+    /// As `reserve`; where it would have to wait in async code, which would stop the runtime; and in a
+    /// task whose pool could never have a place again.
+    fn blocking_reserve(&self) -> Result<Permit<Self>, TaskError> {
+        let place = match self.admission().try_enter() {
+            Ok(place) => place,
+            Err(_full_or_closed) => self.admission().enter().result()?,
+        };
+        Ok(Permit::new(self, place))
     }
 
     /// Runs `function` on each item, a few at a time, and gives the results in the order of the
@@ -226,7 +306,7 @@ impl<'a, E: Executor> WithOptions<'a, E> {
         Args: Portable,
         Marker: 'static,
     {
-        submit(self.executor, &self.options, function, args)
+        submit(self.executor, &self.options, None, function, args)
     }
 
     /// As [`Executor::try_submit`].
@@ -240,7 +320,7 @@ impl<'a, E: Executor> WithOptions<'a, E> {
         Args: Portable,
         Marker: 'static,
     {
-        try_submit(self.executor, &self.options, function, args)
+        try_submit(self.executor, &self.options, None, function, args)
     }
 
     /// As [`Executor::submit_fn`].
@@ -249,7 +329,8 @@ impl<'a, E: Executor> WithOptions<'a, E> {
         function: fn(A) -> T,
         argument: A,
     ) -> TaskFuture<T> {
-        self.executor.execute_fn(function, argument, &self.options)
+        self.executor
+            .execute_fn(function, argument, None, &self.options)
     }
 
     /// As [`Executor::map`], with these options for each item.
@@ -282,9 +363,10 @@ impl<'a, E: Executor> WithOptions<'a, E> {
     }
 }
 
-fn submit<E, F, Args, Marker>(
+pub(crate) fn submit<E, F, Args, Marker>(
     executor: &E,
     options: &TaskOptions,
+    place: Option<Place>,
     function: F,
     args: Args,
 ) -> TaskFuture<F::Output>
@@ -295,12 +377,13 @@ where
     Marker: 'static,
 {
     assert_captures_nothing::<F>();
-    executor.execute(Call::new(function, args), options)
+    executor.execute(Call::new(function, args), place, options)
 }
 
-fn try_submit<E, F, Args, Marker>(
+pub(crate) fn try_submit<E, F, Args, Marker>(
     executor: &E,
     options: &TaskOptions,
+    place: Option<Place>,
     function: F,
     args: Args,
 ) -> TaskFuture<<F::Output as Fallible>::Value>
@@ -311,5 +394,5 @@ where
     Marker: 'static,
 {
     assert_captures_nothing::<F>();
-    executor.execute(TryCall(Call::new(function, args)), options)
+    executor.execute(TryCall(Call::new(function, args)), place, options)
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use crate::as_completed::AsCompleted;
 use crate::error::TaskError;
-use crate::task::TaskFuture;
+use crate::task::{TaskFuture, Wait};
 
 /// Tasks with keys: given in the order in which they were put in, or as they finish.
 pub(crate) enum InFlight<K, T> {
@@ -60,6 +60,14 @@ impl<K: Copy, T> InFlight<K, T> {
                     (key, result)
                 })
             }),
+        }
+    }
+
+    /// What a pending [`poll_next`](Self::poll_next) waits for.
+    pub(crate) fn waits_for(&self) -> Wait {
+        match self {
+            Self::Ordered(queue) => Wait::all(queue.front().map(|(_, future)| future.cell())),
+            Self::Unordered(set) => set.waits_for(),
         }
     }
 

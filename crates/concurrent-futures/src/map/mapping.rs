@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::planner::Planner;
 use super::results::{Dispatch, Map, SubmitChunk};
+use super::turn::Turn;
 use crate::executor::{
     Call, Executor, Fallible, Portable, TaskFn, TaskOptions, TryCall, assert_captures_nothing,
 };
@@ -102,8 +103,13 @@ impl<'a, E: Executor> Mapping<'a, E> {
         Marker: 'static,
     {
         assert_captures_nothing::<F>();
-        let submit = Box::new(move |executor: &E, items, options: &TaskOptions| {
-            executor.execute_chunk::<Call<F, I::Item, Marker>>(function, items, options)
+        let submit = Box::new(move |executor: &E, items, place, options: &TaskOptions| {
+            executor.execute_chunk::<Call<F, I::Item, Marker>>(
+                function,
+                items,
+                Some(place),
+                options,
+            )
         });
         self.start(submit, items.into_iter())
     }
@@ -120,8 +126,13 @@ impl<'a, E: Executor> Mapping<'a, E> {
         Marker: 'static,
     {
         assert_captures_nothing::<F>();
-        let submit = Box::new(move |executor: &E, items, options: &TaskOptions| {
-            executor.execute_chunk::<TryCall<F, I::Item, Marker>>(function, items, options)
+        let submit = Box::new(move |executor: &E, items, place, options: &TaskOptions| {
+            executor.execute_chunk::<TryCall<F, I::Item, Marker>>(
+                function,
+                items,
+                Some(place),
+                options,
+            )
         });
         self.start(submit, items.into_iter())
     }
@@ -142,7 +153,8 @@ impl<'a, E: Executor> Mapping<'a, E> {
             options: self.options,
             submit,
         };
-        Map::start(dispatch, items, planner, self.ordered, self.timeout)
+        let turn = Turn::new(self.executor.admission().clone());
+        Map::start(dispatch, items, planner, turn, self.ordered, self.timeout)
     }
 }
 

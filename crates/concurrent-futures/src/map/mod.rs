@@ -7,8 +7,10 @@ mod planner;
 mod results;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 pub use mapping::Mapping;
 pub use results::Map;
 
 pub(crate) use in_flight::InFlight;
+pub(crate) use turn::Turn;

@@ -10,8 +10,9 @@ use futures_core::Stream;
 
 use super::in_flight::InFlight;
 use super::planner::Planner;
+use super::turn::Turn;
 use crate::error::{Clock, TaskError};
-use crate::executor::{Chunk, TaskOptions};
+use crate::executor::{Chunk, Place, TaskOptions};
 use crate::panic;
 use crate::task::{TaskFuture, block_until};
 use crate::time::{Deadline, Expiry};
@@ -29,7 +30,7 @@ struct Span {
 
 /// Submits the items of a chunk.
 pub(super) type SubmitChunk<E, A, T> =
-    Box<dyn Fn(&E, Vec<A>, &TaskOptions) -> TaskFuture<Chunk<T>> + Send + Sync>;
+    Box<dyn Fn(&E, Vec<A>, Place, &TaskOptions) -> TaskFuture<Chunk<T>> + Send + Sync>;
 
 /// Where chunks go, and how.
 pub(super) struct Dispatch<E, A, T> {
@@ -38,12 +39,22 @@ pub(super) struct Dispatch<E, A, T> {
     pub(super) submit: SubmitChunk<E, A, T>,
 }
 
+/// Items that were pulled and wait for a place.
+struct Pulled<A> {
+    items: Vec<A>,
+    /// How the input has panicked after them.
+    end: Option<TaskError>,
+}
+
 /// The results of [`Executor::map`](crate::Executor::map): a [`Stream`], or `for` over it in
 /// blocking code.
 ///
 /// It starts at the call with a first window of items, and pulls more only as results are taken, on
 /// the thread that takes them. So the input may be endless, and a slow consumer holds up a fast
-/// pool. A map that nobody consumes runs its first window.
+/// pool. A map that nobody consumes runs its first window. Of an executor with limits each chunk takes
+/// one place; where there is none, the map goes on when there is one and a result is waited for. Polled as
+/// a stream it keeps its turn, and the place that this brings, until it is polled again; [`next`](Self::next)
+/// gives the turn up with the wait.
 ///
 /// A failed item leaves the others alone; its error knows its [`index`](TaskError::index). A panic
 /// of the input is an error in the place of the item that it would have given, and ends the input.
@@ -57,6 +68,8 @@ pub struct Map<E, I: Iterator, T> {
     /// `None` once it has ended.
     items: Option<I>,
     planner: Planner,
+    turn: Turn,
+    pending: Option<Pulled<I::Item>>,
     in_flight: InFlight<Span, Chunk<T>>,
     ready: Ready<T>,
     /// Items that were pulled, and results that were given.
@@ -73,6 +86,7 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
         dispatch: Dispatch<E, I::Item, T>,
         items: I,
         planner: Planner,
+        turn: Turn,
         ordered: bool,
         timeout: Option<Duration>,
     ) -> Self {
@@ -80,6 +94,8 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
             dispatch,
             items: Some(items),
             planner,
+            turn,
+            pending: None,
             in_flight: InFlight::new(ordered),
             ready: Ready::default(),
             pulled: 0,
@@ -94,7 +110,8 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
 
     /// The next result; `None` after the last.
     pub async fn next(&mut self) -> Option<Result<T, TaskError>> {
-        std::future::poll_fn(|context| self.poll_result(context)).await
+        let next = Next(self);
+        std::future::poll_fn(|context| next.0.poll_result(context)).await
     }
 
     /// Blocks until the next result is there. In async code, where blocking would stop the runtime,
@@ -106,10 +123,17 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
             return Some(result);
         }
         let deadline = self.expiry.deadline();
-        match block_until(deadline, |context| self.poll_in_time(context)) {
+        let waits_for = |map: &Self| {
+            let place = map.turn.waits_for().filter(|_| map.in_flight.len() == 0);
+            place.unwrap_or_else(|| map.in_flight.waits_for())
+        };
+        match block_until(deadline, self, Self::poll_in_time, waits_for) {
             Ok(Some(next)) => next,
             Ok(None) => Some(Err(self.expire())),
-            Err(error) => Some(Err(error)),
+            Err(error) => {
+                self.turn.give_up();
+                Some(Err(error))
+            }
         }
     }
 
@@ -124,8 +148,14 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
         Some(result)
     }
 
-    /// Pulls items until the window is full.
+    /// Pulls items until the window is full, or a chunk has to wait for a place.
     fn fill(&mut self) {
+        self.fill_at = usize::MAX;
+        if let Some(pulled) = self.pending.take()
+            && !self.submit(pulled)
+        {
+            return;
+        }
         let mut clock = self.now();
         while let Some(items) = &mut self.items {
             // The input is foreign code, also where it says how long it is.
@@ -145,22 +175,18 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
             if pulled.is_err() || len < wanted {
                 self.items = None;
             }
-            self.submit(chunk);
-            if let Err(panic) = pulled {
-                let error = TaskError::panicked(panic).at_index(self.pulled);
-                let span = Span {
-                    start: self.pulled,
-                    len: 1,
-                };
-                self.pulled += 1;
-                self.in_flight.push(span, TaskFuture::ready(Err(error)));
-            }
+            let is_submitted = self.submit(Pulled {
+                items: chunk,
+                end: pulled.err().map(TaskError::panicked),
+            });
             if let (Some(start), Some(end)) = (clock, self.now()) {
                 self.planner.fed(len, end.saturating_duration_since(start));
                 clock = Some(end);
             }
+            if !is_submitted {
+                return;
+            }
         }
-        self.fill_at = usize::MAX;
     }
 
     /// The time, if anything is planned by it.
@@ -168,30 +194,66 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
         self.planner.is_automatic().then(Instant::now)
     }
 
-    fn submit(&mut self, items: Vec<I::Item>) {
-        let span = Span {
-            start: self.pulled,
-            len: items.len(),
+    /// Submits a chunk, or keeps it if there is no place for it.
+    fn submit(&mut self, pulled: Pulled<I::Item>) -> bool {
+        let place = if pulled.items.is_empty() {
+            Some(Place::uncounted())
+        } else {
+            self.turn.take()
         };
-        if span.len > 0 {
-            self.pulled += span.len;
+        match place {
+            Some(place) => self.submit_with(place, pulled),
+            None => self.pending = Some(pulled),
+        }
+        self.pending.is_none()
+    }
+
+    fn submit_with(&mut self, place: Place, pulled: Pulled<I::Item>) {
+        let Pulled { items, end } = pulled;
+        if let Some(span) = self.next_span(items.len()) {
             let Dispatch {
                 executor,
                 options,
                 submit,
             } = &self.dispatch;
-            self.in_flight.push(span, submit(executor, items, options));
+            let future = submit(executor, items, place, options);
+            self.in_flight.push(span, future);
         }
+        if let Some(error) = end
+            && let Some(span) = self.next_span(1)
+        {
+            let error = error.at_index(span.start);
+            self.in_flight.push(span, TaskFuture::ready(Err(error)));
+        }
+    }
+
+    /// The places of the next items that go on their way.
+    fn next_span(&mut self, len: usize) -> Option<Span> {
+        let start = self.pulled;
+        self.pulled += len;
+        (len > 0).then_some(Span { start, len })
     }
 
     fn poll_in_time(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<T, TaskError>>> {
         loop {
             if let Some(result) = self.next_ready() {
+                self.turn.give_up();
                 return Poll::Ready(Some(result));
+            }
+            if let Some(pulled) = self.pending.take() {
+                match self.turn.poll(context) {
+                    Poll::Ready(place) => {
+                        self.submit_with(place, pulled);
+                        self.fill();
+                        continue;
+                    }
+                    Poll::Pending => self.pending = Some(pulled),
+                }
             }
             let start = self.now();
             match self.in_flight.poll_next(context) {
                 Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) if self.pending.is_some() => return Poll::Pending,
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Ready(Some((span, result))) => {
                     if let Some(start) = start {
@@ -217,8 +279,8 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
             results: results.into_iter(),
             index: span.start,
         };
-        if self.items.is_some() {
-            // What was measured may allow for more.
+        if self.items.is_some() || self.pending.is_some() {
+            // What was measured may allow for more, and there may be a place.
             self.fill_at = self.given;
         }
     }
@@ -236,8 +298,19 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
     /// The deadline has passed: this error is the last.
     fn expire(&mut self) -> TaskError {
         self.items = None;
+        self.pending = None;
+        self.turn.give_up();
         cancel(&mut self.in_flight);
         TaskError::timed_out(Clock::Wait, self.timeout).at_index(self.given)
+    }
+}
+
+/// A wait for the next result. Given up, it gives up the map's turn.
+struct Next<'a, E, I: Iterator, T>(&'a mut Map<E, I, T>);
+
+impl<E, I: Iterator, T> Drop for Next<'_, E, I, T> {
+    fn drop(&mut self) {
+        self.0.turn.give_up();
     }
 }
 

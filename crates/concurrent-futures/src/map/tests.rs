@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use crate::executor::{Chunk, Executor, InlineExecutor, Job, Portable, Shutdown, TaskOptions};
+use crate::executor::{
+    Admission, Chunk, Executor, InlineExecutor, Job, Place, Portable, Shutdown, TaskOptions,
+};
 use crate::task::TaskFuture;
 
 /// Runs everything where it is submitted, and notes how many items each chunk has.
@@ -29,29 +31,41 @@ impl Executor for Noting {
         2
     }
 
-    fn execute<J: Job>(&self, job: J, options: &TaskOptions) -> TaskFuture<J::Output> {
-        self.executor.execute(job, options)
+    fn admission(&self) -> &Admission {
+        self.executor.admission()
+    }
+
+    fn execute<J: Job>(
+        &self,
+        job: J,
+        place: Option<Place>,
+        options: &TaskOptions,
+    ) -> TaskFuture<J::Output> {
+        self.executor.execute(job, place, options)
     }
 
     fn execute_fn<A: Portable, T: Portable>(
         &self,
         function: fn(A) -> T,
         argument: A,
+        place: Option<Place>,
         options: &TaskOptions,
     ) -> TaskFuture<T> {
-        self.executor.execute_fn(function, argument, options)
+        self.executor.execute_fn(function, argument, place, options)
     }
 
     fn execute_chunk<J: Job>(
         &self,
         function: J::Function,
         items: Vec<J::Args>,
+        place: Option<Place>,
         options: &TaskOptions,
     ) -> TaskFuture<Chunk<J::Output>> {
         let mut chunks = self.chunks.lock().expect("nobody panics with it");
         chunks.push(items.len());
         drop(chunks);
-        self.executor.execute_chunk::<J>(function, items, options)
+        self.executor
+            .execute_chunk::<J>(function, items, place, options)
     }
 
     fn shutdown(&self, how: Shutdown) -> TaskFuture<()> {

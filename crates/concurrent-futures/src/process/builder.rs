@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::call::{Initialize, InitializerCall, encode};
+use super::carried::{Capture, capture_into};
 use super::parent::Options;
 use super::parent::Shared;
 use super::pool::ProcessPoolExecutor;
@@ -17,7 +18,7 @@ use super::{sys, worker};
 use crate::cpus;
 use crate::error::{BoxError, Direction, TaskError};
 use crate::executor::{
-    BuildError, InitializerResult, Observer, Portable, TaskFn, assert_captures_nothing,
+    BuildError, InitializerResult, Observer, Portable, TaskContext, TaskFn, assert_captures_nothing,
 };
 
 const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -60,7 +61,10 @@ pub struct ProcessPoolBuilder {
     kill_grace: Duration,
     idle_timeout: Duration,
     max_payload: u64,
+    queue_limit: Option<usize>,
+    queue_bytes: Option<u64>,
     observer: Option<Arc<dyn Observer>>,
+    contexts: Vec<Capture>,
 }
 
 /// An initializer whose function is made anew in the worker.
@@ -96,7 +100,10 @@ impl ProcessPoolBuilder {
             kill_grace: DEFAULT_KILL_GRACE,
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
             max_payload: DEFAULT_MAX_PAYLOAD,
+            queue_limit: None,
+            queue_bytes: None,
             observer: None,
+            contexts: Vec::new(),
         }
     }
 
@@ -190,17 +197,48 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// How many tasks may be queued beyond those that the workers run; none are refused by default. With
+    /// 0 a task is taken only if a worker is free.
+    ///
+    /// At most `max_workers` and this many tasks are unfinished or have a [`Permit`](crate::Permit). A
+    /// further one is [rejected](crate::Rejection::QueueFull) if it is submitted, and waits if it has a
+    /// place [reserved](crate::Executor::reserve).
+    pub fn queue_limit(mut self, tasks: usize) -> Self {
+        self.queue_limit = Some(tasks);
+        self
+    }
+
+    /// How many bytes of encoded arguments the pool may keep for unfinished tasks; any number by
+    /// default. A task is taken, or a place given, while it keeps less than this: so the last one may
+    /// exceed it, and one that is larger than the limit is taken when nothing is kept. Those who have a
+    /// permit already are not held back.
+    pub fn queue_bytes(mut self, bytes: u64) -> Self {
+        self.queue_bytes = Some(bytes);
+        self
+    }
+
     /// Is told what happens to each task.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self
     }
 
+    /// Carries this context from where a task is submitted to the worker that runs it. Several are
+    /// entered in this order. Initializers see none.
+    ///
+    /// The values are encoded, and travel with each task: 4 KiB for all of them together. What is larger
+    /// is an error of its task, [too large](TaskError::is_too_large).
+    pub fn context<C: TaskContext>(mut self) -> Self {
+        self.contexts.push(capture_into::<C>);
+        self
+    }
+
     /// Makes the pool. No process is started before the first task.
     ///
     /// # Errors
-    /// For options that cannot be: 0 workers, 0 tasks a worker, no payload, no time to start, a name or a variable with a NUL byte,
-    /// an argument of the initializer that cannot be encoded. And
+    /// For options that cannot be: 0 workers, 0 tasks a worker, no payload, no time to start, no bytes in
+    /// the queue, a name or a variable with a NUL byte, an argument of the initializer that cannot be
+    /// encoded. And
     /// [of the kind `WrongProgram`](crate::BuildErrorKind::WrongProgram) where this program cannot be
     /// started as a worker: the code is in a dynamic library, or the program runs through a loader.
     pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {
@@ -211,6 +249,11 @@ impl ProcessPoolBuilder {
         if self.max_tasks_per_worker == Some(0) {
             return Err(BuildError::invalid(
                 "max_tasks_per_worker is 0: give at least 1, or leave it out",
+            ));
+        }
+        if self.queue_bytes == Some(0) {
+            return Err(BuildError::invalid(
+                "queue_bytes is 0: nothing would be taken; give at least 1",
             ));
         }
         if self.max_payload == 0 || self.start_timeout.is_zero() {
@@ -261,7 +304,10 @@ impl ProcessPoolBuilder {
             kill_grace: self.kill_grace,
             idle_timeout: self.idle_timeout,
             max_payload: self.max_payload,
+            queue_limit: self.queue_limit,
+            queue_bytes: self.queue_bytes,
             observer: self.observer,
+            contexts: self.contexts,
         })))
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn encode<T: Portable>(
     })
 }
 
-fn decode<T: Portable>(bytes: &[u8], direction: Direction) -> Result<T, TaskError> {
+pub(super) fn decode<T: Portable>(bytes: &[u8], direction: Direction) -> Result<T, TaskError> {
     match panic::guard(|| codec::decode(bytes)) {
         Ok(result) => result,
         Err(panic) => Err(TaskError::codec(

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::executor::{
-    BuildError, Chunk, Executor, InitializerResult, Job, Observer, Portable, Shutdown, Stats,
-    TaskFn, TaskOptions,
+    Admission, BuildError, Chunk, Executor, InitializerResult, Job, Observer, Place, Portable,
+    Shutdown, Stats, TaskContext, TaskFn, TaskOptions,
 };
 use crate::task::TaskFuture;
 
@@ -69,7 +69,16 @@ impl Executor for ProcessPoolExecutor {
         match self.0 {}
     }
 
-    fn execute<J: Job>(&self, _job: J, _options: &TaskOptions) -> TaskFuture<J::Output> {
+    fn admission(&self) -> &Admission {
+        match self.0 {}
+    }
+
+    fn execute<J: Job>(
+        &self,
+        _job: J,
+        _place: Option<Place>,
+        _options: &TaskOptions,
+    ) -> TaskFuture<J::Output> {
         match self.0 {}
     }
 
@@ -77,6 +86,7 @@ impl Executor for ProcessPoolExecutor {
         &self,
         _function: fn(A) -> T,
         _argument: A,
+        _place: Option<Place>,
         _options: &TaskOptions,
     ) -> TaskFuture<T> {
         match self.0 {}
@@ -86,6 +96,7 @@ impl Executor for ProcessPoolExecutor {
         &self,
         _function: J::Function,
         _items: Vec<J::Args>,
+        _place: Option<Place>,
         _options: &TaskOptions,
     ) -> TaskFuture<Chunk<J::Output>> {
         match self.0 {}
@@ -163,7 +174,22 @@ impl ProcessPoolBuilder {
     }
 
     /// Ignored.
+    pub fn queue_limit(self, _tasks: usize) -> Self {
+        self
+    }
+
+    /// Ignored.
+    pub fn queue_bytes(self, _bytes: u64) -> Self {
+        self
+    }
+
+    /// Ignored.
     pub fn observer(self, _observer: Arc<dyn Observer>) -> Self {
+        self
+    }
+
+    /// Ignored.
+    pub fn context<C: TaskContext>(self) -> Self {
         self
     }
 

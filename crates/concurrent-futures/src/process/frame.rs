@@ -24,7 +24,7 @@ pub(super) mod reply {
     pub(crate) const NOT_READY: u32 = 2;
     /// A task has given this value.
     pub(crate) const VALUE: u32 = 3;
-    /// A task has given this error.
+    /// A task has given this error; or the contexts of a chunk have when they were left, as its end.
     pub(crate) const ERROR: u32 = 4;
     /// The next item of the chunk that runs has given this value.
     pub(crate) const ITEM_VALUE: u32 = 5;
@@ -47,18 +47,21 @@ pub(super) struct TaskHeader {
     pub(super) is_large: bool,
     /// The worker notes when each item begins.
     pub(super) is_timed: bool,
+    /// How many bytes lie between the header and the arguments: what the task carries. Whole words.
+    pub(super) carried: u16,
     /// The task's id in the pool's process.
     pub(super) id: u64,
 }
 
 const LARGE: u64 = 1 << 32;
 const TIMED: u64 = 1 << 33;
+const CARRIED_SHIFT: u32 = 48;
 
 impl TaskHeader {
     pub(super) const BYTES: usize = 32;
 
     pub(super) fn to_bytes(self) -> [u8; Self::BYTES] {
-        let mut flags = u64::from(self.items);
+        let mut flags = u64::from(self.items) | (u64::from(self.carried) << CARRIED_SHIFT);
         if self.is_large {
             flags |= LARGE;
         }
@@ -73,22 +76,32 @@ impl TaskHeader {
         bytes
     }
 
-    /// The header, and the arguments after it.
+    /// The header, and what comes after it.
     pub(super) fn split(frame: &[u8]) -> Result<(Self, &[u8]), Violation> {
         let (number, rest) = split_u64(frame)?;
         let (call, rest) = split_u64(rest)?;
         let (flags, rest) = split_u64(rest)?;
         let (id, rest) = split_u64(rest)?;
-        #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the lower half, and the last quarter"
+        )]
         let header = Self {
             number,
             call: Name(call),
             items: flags as u32,
             is_large: flags & LARGE != 0,
             is_timed: flags & TIMED != 0,
+            carried: (flags >> CARRIED_SHIFT) as u16,
             id,
         };
         Ok((header, rest))
+    }
+
+    /// What comes after the header: what the task carries, and the arguments.
+    pub(super) fn split_rest(self, rest: &[u8]) -> Result<(&[u8], &[u8]), Violation> {
+        rest.split_at_checked(usize::from(self.carried))
+            .ok_or(Violation("a frame is cut off"))
     }
 }
 
@@ -141,12 +154,14 @@ mod tests {
         #[test]
         fn the_header_of_a_task_is_split_as_it_was_written(
             (number, call, id) in any::<(u64, u64, u64)>(),
-            (items, is_large, is_timed) in any::<(u32, bool, bool)>(),
+            (items, is_large, is_timed, carried) in any::<(u32, bool, bool, u16)>(),
             arguments in vec(any::<u8>(), 0..20),
         ) {
-            let header = TaskHeader { number, call: Name(call), items, is_large, is_timed, id };
+            let header = TaskHeader { number, call: Name(call), items, is_large, is_timed, carried, id };
             let frame = [&header.to_bytes()[..], &arguments].concat();
             prop_assert_eq!(TaskHeader::split(&frame), Ok((header, &arguments[..])));
+            let split = header.split_rest(&arguments);
+            prop_assert_eq!(split.is_ok(), usize::from(carried) <= arguments.len());
         }
 
         #[test]

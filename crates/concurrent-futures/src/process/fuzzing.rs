@@ -9,6 +9,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use super::call::{decode_error, encode_error};
+use super::carried;
 use super::frame::{ReplyHeader, TaskHeader};
 use super::items;
 use super::ring::{Reader, Ring, Writer};
@@ -42,6 +43,10 @@ fn split_headers(bytes: &[u8]) {
             assert_eq!(rest, &bytes[TaskHeader::BYTES..]);
             let written = header.to_bytes();
             assert_eq!(TaskHeader::split(&written), Ok((header, &[][..])));
+            if let Ok((carried, arguments)) = header.split_rest(rest) {
+                assert_eq!(carried.len() + arguments.len(), rest.len());
+                let _ = carried::name_in(carried);
+            }
         }
         Err(_) => assert!(bytes.len() < TaskHeader::BYTES),
     }

@@ -12,7 +12,9 @@ use super::record::name_of;
 use super::stats::WorkerStats;
 use super::sys::Signal;
 use crate::error::Direction;
-use crate::executor::{Chunk, Executor, Job, Portable, Shutdown, Stats, TaskOptions};
+use crate::executor::{
+    Admission, Chunk, Executor, Job, Place, Portable, Shutdown, Stats, TaskOptions,
+};
 use crate::panic::guarded_drop;
 use crate::task::TaskFuture;
 
@@ -135,19 +137,31 @@ impl Executor for ProcessPoolExecutor {
         self.handle.0.options.max_workers
     }
 
-    fn execute<J: Job>(&self, job: J, options: &TaskOptions) -> TaskFuture<J::Output> {
+    fn admission(&self) -> &Admission {
+        self.handle.0.admission()
+    }
+
+    fn execute<J: Job>(
+        &self,
+        job: J,
+        place: Option<Place>,
+        options: &TaskOptions,
+    ) -> TaskFuture<J::Output> {
         let (_made_anew, arguments) = job.into_parts();
         let bytes = encoded(|out| encode(&arguments, out, Direction::EncodeArguments));
         guarded_drop(arguments);
         let name = name_of::<JobCall<J>>();
         let decode = decode_result::<J::Output>;
-        self.handle.0.submit(name, bytes, None, decode, options)
+        self.handle
+            .0
+            .submit(name, bytes, None, decode, place, options)
     }
 
     fn execute_fn<A: Portable, T: Portable>(
         &self,
         function: fn(A) -> T,
         argument: A,
+        place: Option<Place>,
         options: &TaskOptions,
     ) -> TaskFuture<T> {
         let bytes = encoded(|out| {
@@ -157,13 +171,16 @@ impl Executor for ProcessPoolExecutor {
         guarded_drop(argument);
         let name = name_of::<PointerCall<A, T>>();
         let decode = decode_result::<T>;
-        self.handle.0.submit(name, bytes, None, decode, options)
+        self.handle
+            .0
+            .submit(name, bytes, None, decode, place, options)
     }
 
     fn execute_chunk<J: Job>(
         &self,
         _function: J::Function,
         items: Vec<J::Args>,
+        place: Option<Place>,
         options: &TaskOptions,
     ) -> TaskFuture<Chunk<J::Output>> {
         if items.is_empty() {
@@ -176,7 +193,7 @@ impl Executor for ProcessPoolExecutor {
         let chunk = Some(chunk);
         self.handle
             .0
-            .submit(name, Ok(bytes), chunk, decode, options)
+            .submit(name, Ok(bytes), chunk, decode, place, options)
     }
 
     fn shutdown(&self, how: Shutdown) -> TaskFuture<()> {

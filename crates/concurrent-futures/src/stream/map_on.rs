@@ -8,8 +8,10 @@ use futures_core::Stream;
 use pin_project_lite::pin_project;
 
 use crate::error::TaskError;
-use crate::executor::{Executor, Fallible, Portable, TaskFn};
-use crate::map::InFlight;
+use crate::executor::{
+    Executor, Fallible, Place, Portable, TaskFn, TaskOptions, submit, try_submit,
+};
+use crate::map::{InFlight, Turn};
 use crate::task::TaskFuture;
 
 /// Runs the items of a stream on an executor.
@@ -18,7 +20,8 @@ pub trait StreamExt: Stream {
     /// items.
     ///
     /// At most two items for each worker are on their way: pulled, with their results not taken. So
-    /// a slow consumer or a busy executor holds back the input.
+    /// a slow consumer or a busy executor holds back the input. Of an executor with limits each item
+    /// takes a place, and waits for one where there is none; nothing is pulled meanwhile.
     ///
     /// ```
     /// use concurrent_futures::{stream::StreamExt as _, ThreadPoolExecutor};
@@ -40,8 +43,16 @@ pub trait StreamExt: Stream {
         Marker: 'static,
     {
         let submit_on = executor.clone();
-        let submit = Box::new(move |item| submit_on.submit(function, item));
-        MapOn::new(self, submit, executor.max_workers())
+        let submit = Box::new(move |item, place| {
+            submit(
+                &submit_on,
+                &TaskOptions::default(),
+                Some(place),
+                function,
+                item,
+            )
+        });
+        MapOn::new(self, submit, executor)
     }
 
     /// As [`map_on`](Self::map_on), for a function that returns a `Result`: its error takes the
@@ -58,20 +69,32 @@ pub trait StreamExt: Stream {
         Marker: 'static,
     {
         let submit_on = executor.clone();
-        let submit = Box::new(move |item| submit_on.try_submit(function, item));
-        MapOn::new(self, submit, executor.max_workers())
+        let submit = Box::new(move |item, place| {
+            try_submit(
+                &submit_on,
+                &TaskOptions::default(),
+                Some(place),
+                function,
+                item,
+            )
+        });
+        MapOn::new(self, submit, executor)
     }
 }
 
 impl<S: Stream> StreamExt for S {}
 
-type Submit<A, T> = Box<dyn Fn(A) -> TaskFuture<T> + Send + Sync>;
+type Submit<A, T> = Box<dyn Fn(A, Place) -> TaskFuture<T> + Send + Sync>;
 
 pin_project! {
     /// The results of a stream's items: made by [`StreamExt::map_on`].
     ///
     /// An item that fails leaves the others alone; its error knows its
     /// [`index`](TaskError::index). Dropping it cancels the items that have not started.
+    ///
+    /// On an executor with limits it waits for places as others do, in turn. Once polled, it keeps its turn
+    /// and the place that this brings until it is polled again: so poll it on, or drop it, before you
+    /// wait for a place of the same executor yourself.
     #[must_use = "streams do nothing unless polled"]
     pub struct MapOn<S: Stream, T> {
         #[pin]
@@ -80,18 +103,22 @@ pin_project! {
         submit: Submit<S::Item, T>,
         window: usize,
         pulled: usize,
+        turn: Turn,
+        pending: Option<S::Item>,
         in_flight: InFlight<usize, T>,
     }
 }
 
 impl<S: Stream, T> MapOn<S, T> {
-    fn new(input: S, submit: Submit<S::Item, T>, workers: usize) -> Self {
+    fn new<E: Executor>(input: S, submit: Submit<S::Item, T>, executor: &E) -> Self {
         Self {
             input,
             has_ended: false,
             submit,
-            window: workers.saturating_mul(2),
+            window: executor.max_workers().saturating_mul(2),
             pulled: 0,
+            turn: Turn::new(executor.admission().clone()),
+            pending: None,
             in_flight: InFlight::new(true),
         }
     }
@@ -128,22 +155,32 @@ impl<S: Stream, T> Stream for MapOn<S, T> {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut this = self.project();
-        while !*this.has_ended && this.in_flight.len() < *this.window {
+        while this.in_flight.len() < *this.window {
+            if let Some(item) = this.pending.take() {
+                let Poll::Ready(place) = this.turn.poll(context) else {
+                    *this.pending = Some(item);
+                    break;
+                };
+                let future = (this.submit)(item, place).cancel_on_drop();
+                this.in_flight.push(*this.pulled, future);
+                *this.pulled += 1;
+                continue;
+            }
+            if *this.has_ended {
+                break;
+            }
             match this.input.as_mut().poll_next(context) {
-                Poll::Ready(Some(item)) => {
-                    let future = (this.submit)(item).cancel_on_drop();
-                    this.in_flight.push(*this.pulled, future);
-                    *this.pulled += 1;
-                }
+                Poll::Ready(Some(item)) => *this.pending = Some(item),
                 Poll::Ready(None) => *this.has_ended = true,
                 Poll::Pending => break,
             }
         }
         match this.in_flight.poll_next(context) {
             Poll::Ready(Some((index, result))) => {
+                this.turn.give_up();
                 Poll::Ready(Some(result.map_err(|error| error.at_index(index))))
             }
-            Poll::Ready(None) if !*this.has_ended => Poll::Pending,
+            Poll::Ready(None) if !*this.has_ended || this.pending.is_some() => Poll::Pending,
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         }

@@ -1,6 +1,8 @@
 //! What a running task can know of itself, above all that it was asked to stop.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
@@ -33,8 +35,11 @@ pub fn current() -> Option<CurrentTask> {
     if let Some(cell) = cell::current() {
         return Some(CurrentTask(Place::Here(cell)));
     }
-    REMOTE
-        .get()
+    // A thread that ends runs no task.
+    let remote = REMOTE.try_with(|remote| remote.borrow().clone());
+    remote
+        .ok()
+        .flatten()
         .map(|task| CurrentTask(Place::FromElsewhere(task)))
 }
 
@@ -61,13 +66,13 @@ impl CurrentTask {
         }
     }
 
-    /// The name that the task was given when it was submitted. It does not travel to worker
-    /// processes.
+    /// The name that the task was given when it was submitted. In a worker process, its first 1 024
+    /// bytes at most.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         match &self.0 {
             Place::Here(cell) => cell.info().name(),
-            Place::FromElsewhere(_) => None,
+            Place::FromElsewhere(task) => task.name.as_deref(),
         }
     }
 
@@ -117,7 +122,7 @@ impl fmt::Debug for CurrentTask {
 }
 
 thread_local! {
-    static REMOTE: std::cell::Cell<Option<RemoteCurrent>> = const { std::cell::Cell::new(None) };
+    static REMOTE: RefCell<Option<RemoteCurrent>> = const { RefCell::new(None) };
 }
 
 /// Who knows, in a worker process, whether a task was asked to stop.
@@ -126,9 +131,10 @@ pub(crate) trait StopSource: Sync {
 }
 
 /// A task that runs here for another process.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct RemoteCurrent {
     id: TaskId,
+    name: Option<Arc<str>>,
     number: u64,
     source: &'static dyn StopSource,
 }
@@ -138,8 +144,18 @@ pub(crate) struct LeaveRemote(());
 
 impl RemoteCurrent {
     /// The calling thread runs this task until the answer is dropped.
-    pub(crate) fn enter(id: TaskId, number: u64, source: &'static dyn StopSource) -> LeaveRemote {
-        REMOTE.set(Some(Self { id, number, source }));
+    pub(crate) fn enter(
+        id: TaskId,
+        name: Option<Arc<str>>,
+        number: u64,
+        source: &'static dyn StopSource,
+    ) -> LeaveRemote {
+        REMOTE.set(Some(Self {
+            id,
+            name,
+            number,
+            source,
+        }));
         LeaveRemote(())
     }
 }

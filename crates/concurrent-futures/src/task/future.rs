@@ -8,12 +8,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::blocking::block_until;
 use super::cell::{CellRef, Decoder, Remote, ResultRef, Runnable};
 use super::extras::Extras;
 use super::outcome::Outcome;
 use super::shared::SharedTaskFuture;
 use super::state;
+use super::waiting::{self, Wait, block_until};
 use crate::error::{Clock, TaskError};
 use crate::id::{OwnerId, TaskId};
 use crate::time::Deadline;
@@ -109,19 +109,43 @@ impl<T> TaskFuture<T> {
     /// # Ok::<(), concurrent_futures::TaskError>(())
     /// ```
     ///
+    /// # Inside a task
+    /// A task may wait for a task of its own pool of threads, however few workers that has: one that is
+    /// still queued is run here, on this thread, or by an extra worker. What runs here finds the
+    /// thread-locals of the task that waits, and its open borrows of a `RefCell` among them. Only waits of
+    /// this crate are seen, and none for a lock or a channel.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let inner = pool.clone();
+    /// let sum = pool.spawn(move || 1 + inner.spawn(|| 2).result().unwrap());
+    /// assert_eq!(sum.result()?, 3);
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
+    ///
     /// # Errors
-    /// The error of the task; and [`is_would_block`](TaskError::is_would_block) in async code,
-    /// where blocking would stop the runtime: await the future there. In tokio's `spawn_blocking`
-    /// and `block_in_place` it works.
+    /// - The error of the task.
+    /// - [`is_would_block`](TaskError::is_would_block) in async code, where blocking would stop the
+    ///   runtime: await the future there. In tokio's `spawn_blocking` and `block_in_place` it works.
+    /// - [`is_deadlock`](TaskError::is_deadlock) in a task that waits for itself, or for tasks that
+    ///   block for it in turn: each that blocks a thread of its own gets one.
     pub fn result(mut self) -> Result<T, TaskError> {
-        match block_until(Deadline::NEVER, |context| self.poll_result(context))? {
+        self.take_result()
+    }
+
+    /// As [`result`](Self::result), for who goes on with the future if the wait is an error.
+    pub(crate) fn take_result(&mut self) -> Result<T, TaskError> {
+        match self.block_until(Deadline::NEVER)? {
             Some(result) => result,
             None => unreachable!("there is no deadline"),
         }
     }
 
     /// Blocks like [`result`](Self::result), for at most `limit`. The result is not lost when the
-    /// limit passes: ask again, or await it.
+    /// limit passes: ask again, or await it. In a task, nothing is run on this thread meanwhile, and
+    /// waiting in a circle is no error, since the limit ends it.
     ///
     /// ```
     /// use concurrent_futures::{Clock, Promise};
@@ -136,13 +160,13 @@ impl<T> TaskFuture<T> {
     /// ```
     ///
     /// # Errors
-    /// As [`result`](Self::result); and one with the clock [`Wait`](Clock::Wait) when the limit
-    /// passes. A limit of zero asks without blocking.
+    /// The error of the task; [`is_would_block`](TaskError::is_would_block) in async code; and one with
+    /// the clock [`Wait`](Clock::Wait) when the limit passes. A limit of zero asks without blocking.
     ///
     /// # Panics
     /// If the result was taken already.
     pub fn result_timeout(&mut self, limit: Duration) -> Result<T, TaskError> {
-        match block_until(Deadline::after(limit), |context| self.poll_result(context))? {
+        match self.block_until(Deadline::after(limit))? {
             Some(result) => result,
             None => Err(TaskError::timed_out(Clock::Wait, Some(limit))),
         }
@@ -189,8 +213,8 @@ impl<T> TaskFuture<T> {
     /// this thread, if it is over already.
     ///
     /// Callbacks run in the order in which they were added, before whoever awaits the future is
-    /// woken (who looks at it just then may see that it is done). They should be short. A panic in one is logged and stops neither the others nor the
-    /// result.
+    /// woken (who looks at it just then may see that it is done). They should be short. A panic in one
+    /// is logged and stops neither the others nor the result.
     pub fn on_done(&self, callback: impl FnOnce(TaskId, Outcome) + Send + 'static) {
         self.cell().on_done(Box::new(callback));
     }
@@ -251,11 +275,21 @@ impl<T> TaskFuture<T> {
         &mut self.0
     }
 
+    fn block_until(
+        &mut self,
+        deadline: Deadline,
+    ) -> Result<Option<Result<T, TaskError>>, TaskError> {
+        let waits_for = |future: &Self| Wait::one(future.cell());
+        block_until(deadline, self, Self::poll_result, waits_for)
+    }
+
     fn poll_result(&mut self, context: &mut Context<'_>) -> Poll<Result<T, TaskError>> {
+        waiting::unlist(self.cell());
         if let Some(result) = self.0.take() {
             return Poll::Ready(result);
         }
         if self.0.wake_when_done(context.waker()) {
+            waiting::list(self.cell(), context.waker());
             return Poll::Pending;
         }
         Poll::Ready(self.0.take().expect("the task is done"))
@@ -301,6 +335,7 @@ impl<T> Future for TaskFuture<T> {
 
 impl<T> Drop for TaskFuture<T> {
     fn drop(&mut self) {
+        waiting::unlist(self.cell());
         let snapshot = self.cell().snapshot();
         if !snapshot.is_done() {
             if snapshot.has(state::ABORT_ON_DROP) {
@@ -352,6 +387,10 @@ impl<T> fmt::Debug for TaskFuture<T> {
 pub struct TaskHandle(CellRef);
 
 impl TaskHandle {
+    pub(super) fn cell(&self) -> &CellRef {
+        &self.0
+    }
+
     /// The task's id.
     #[must_use]
     pub fn id(&self) -> TaskId {

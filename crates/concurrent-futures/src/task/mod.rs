@@ -1,6 +1,5 @@
 //! A task and everything that holds on to one: the cell, the future, the promise, waiters.
 
-mod blocking;
 mod cell;
 mod current;
 mod extras;
@@ -15,7 +14,9 @@ mod shared;
 mod state;
 mod waitable;
 mod waiter;
+mod waiting;
 
+pub use cell::Scope;
 pub use current::{CurrentTask, current};
 pub(crate) use current::{RemoteCurrent, StopSource};
 pub use future::{AbortOutcome, TaskFuture, TaskHandle};
@@ -24,10 +25,13 @@ pub use promise::Promise;
 pub use shared::SharedTaskFuture;
 pub use waitable::Waitable;
 
-pub(crate) use blocking::block_until;
-pub(crate) use cell::{CellRef, Recorder, Remote, Runnable};
+pub(crate) use cell::{CellRef, Kept, Lent, Place, Recorder, Remote, Runnable, Started};
 pub(crate) use extras::{Environment, Extras};
 pub(crate) use owner::{Owner, Registration, register};
 pub(crate) use payload::Payload;
 pub(crate) use waitable::sealed::Waits;
 pub(crate) use waiter::Sink;
+pub(crate) use waiting::{
+    Extra, Foreign, Leave, Listing, Member, Pool, Runner, Strength, Wait, block_until,
+    blocked_members, current_pool, look_again, prepare,
+};

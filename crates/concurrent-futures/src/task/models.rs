@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use loom::thread;
 
-use super::blocking::Unpark;
 use super::cell::{Claimable, Recorder, ResultRef, Runnable, Stored, current};
 use super::extras::Extras;
 use super::outcome::{Outcome, TaskInfo};
+use super::waiting::Unpark;
 use crate::error::{Clock, TaskError};
 use crate::id::OwnerId;
 
@@ -150,7 +150,7 @@ fn loom_completion_against_a_callback() {
 #[test]
 fn loom_fulfil_against_cancel() {
     loom::model(|| {
-        let (promise, mut result) = Claimable::new(None);
+        let (promise, mut result) = Claimable::new(OwnerId::NONE, None);
         let fulfiller = thread::spawn(move || promise.fulfil(Stored::Ready(Ok(7))).is_ok());
         let cancelled = result.cell().finish_queued(TaskError::cancelled);
         let fulfilled = fulfiller.join().unwrap();
@@ -162,7 +162,7 @@ fn loom_fulfil_against_cancel() {
 #[test]
 fn loom_double_fulfil() {
     loom::model(|| {
-        let (promise, mut result) = Claimable::new(None);
+        let (promise, mut result) = Claimable::new(OwnerId::NONE, None);
         let promise = Arc::new(promise);
         let other = Arc::clone(&promise);
         let first = thread::spawn(move || other.fulfil(Stored::Ready(Ok(1))).is_ok());
@@ -176,7 +176,7 @@ fn loom_double_fulfil() {
 #[test]
 fn loom_stop_against_token() {
     loom::model(|| {
-        let (promise, result) = Claimable::<u32>::new(None);
+        let (promise, result) = Claimable::<u32>::new(OwnerId::NONE, None);
         assert!(promise.start());
         let asker = {
             let cell = result.cell().clone();

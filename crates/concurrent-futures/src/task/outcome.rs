@@ -56,7 +56,8 @@ impl Outcome {
             ErrorKind::WouldBlock
             | ErrorKind::Codec
             | ErrorKind::TooLarge
-            | ErrorKind::Deadlock => Self::Other,
+            | ErrorKind::Deadlock
+            | ErrorKind::AllFailed => Self::Other,
         }
     }
 

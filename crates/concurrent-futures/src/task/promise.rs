@@ -15,7 +15,7 @@ use super::extras::Extras;
 use super::future::{TaskFuture, debug_task};
 use super::outcome::Outcome;
 use crate::error::{Ran, TaskError};
-use crate::id::TaskId;
+use crate::id::{OwnerId, TaskId};
 
 /// The promise of a result, which its [`TaskFuture`] waits for.
 ///
@@ -36,18 +36,30 @@ pub struct Promise<T: Send + 'static>(Claimable<T>);
 impl<T: Send + 'static> Promise<T> {
     /// A promise and its future.
     pub fn new() -> (Self, TaskFuture<T>) {
-        Self::with_extras(None)
+        Self::with_extras(OwnerId::NONE, None)
     }
 
     /// A promise whose task has a name, for logs and errors.
     pub fn named(name: impl Into<Arc<str>>) -> (Self, TaskFuture<T>) {
         let mut extras = Box::<Extras>::default();
         extras.name = Some(name.into());
-        Self::with_extras(Some(extras))
+        Self::with_extras(OwnerId::NONE, Some(extras))
     }
 
-    fn with_extras(extras: Option<Box<Extras>>) -> (Self, TaskFuture<T>) {
-        let (claimable, result) = Claimable::new(extras);
+    /// The promise of a place among the tasks of a pool.
+    pub(crate) fn of_place(pool: OwnerId) -> (Self, TaskFuture<T>) {
+        Self::with_extras(pool, None)
+    }
+
+    /// The promise of the end of a pool, to be started at once.
+    pub(crate) fn of_end(pool: OwnerId) -> (Self, TaskFuture<T>) {
+        let mut extras = Box::<Extras>::default();
+        extras.name = Some("shutdown of the pool".into());
+        Self::with_extras(pool, Some(extras))
+    }
+
+    fn with_extras(pool: OwnerId, extras: Option<Box<Extras>>) -> (Self, TaskFuture<T>) {
+        let (claimable, result) = Claimable::new(pool, extras);
         (Self(claimable), TaskFuture::of(result))
     }
 

@@ -15,10 +15,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::blocking::block_until;
+use super::cell::CellRef;
 use super::future::{AbortOutcome, TaskFuture, TaskHandle};
 use super::outcome::Outcome;
 use super::waiter::{Sink, Waiter};
+use super::waiting::{Listing, Wait, block_until};
 use crate::error::{Clock, TaskError};
 use crate::id::TaskId;
 use crate::panic::guarded_drop;
@@ -32,6 +33,7 @@ pub struct SharedTaskFuture<T> {
     core: Arc<Core<T>>,
     /// Where this clone's waiter is, if it waits.
     waiter: Option<u64>,
+    listing: Listing,
 }
 
 struct Core<T> {
@@ -137,6 +139,10 @@ impl<T> SharedTaskFuture<T> {
         self.core.handle.on_done(callback);
     }
 
+    pub(super) fn cell(&self) -> &CellRef {
+        self.core.handle.cell()
+    }
+
     /// Has `sink` told when the task is done. False if it is done.
     pub(super) fn report_when_done(&mut self, sink: Arc<dyn Sink>, key: u32) -> bool {
         let core = Arc::clone(&self.core);
@@ -195,7 +201,11 @@ impl<T: Clone + Send + Sync + 'static> SharedTaskFuture<T> {
             // If the task is done, whoever asks finds that out.
             future.result_ref().report_when_done(report, 0);
         }
-        Self { core, waiter: None }
+        Self {
+            core,
+            waiter: None,
+            listing: Listing::default(),
+        }
     }
 
     /// As [`TaskFuture::result`].
@@ -203,7 +213,7 @@ impl<T: Clone + Send + Sync + 'static> SharedTaskFuture<T> {
     /// # Errors
     /// As [`TaskFuture::result`].
     pub fn result(mut self) -> Result<T, TaskError> {
-        match block_until(Deadline::NEVER, |context| self.poll_result(context))? {
+        match self.block_until(Deadline::NEVER)? {
             Some(result) => result,
             None => unreachable!("there is no deadline"),
         }
@@ -214,13 +224,22 @@ impl<T: Clone + Send + Sync + 'static> SharedTaskFuture<T> {
     /// # Errors
     /// As [`TaskFuture::result_timeout`].
     pub fn result_timeout(&mut self, limit: Duration) -> Result<T, TaskError> {
-        match block_until(Deadline::after(limit), |context| self.poll_result(context))? {
+        match self.block_until(Deadline::after(limit))? {
             Some(result) => result,
             None => Err(TaskError::timed_out(Clock::Wait, Some(limit))),
         }
     }
 
+    fn block_until(
+        &mut self,
+        deadline: Deadline,
+    ) -> Result<Option<Result<T, TaskError>>, TaskError> {
+        let waits_for = |future: &Self| Wait::one(future.cell());
+        block_until(deadline, self, Self::poll_result, waits_for)
+    }
+
     fn poll_result(&mut self, context: &mut Context<'_>) -> Poll<Result<T, TaskError>> {
+        self.listing.clear();
         loop {
             if let Some(result) = self.core.settle() {
                 return Poll::Ready(result.clone());
@@ -233,6 +252,9 @@ impl<T: Clone + Send + Sync + 'static> SharedTaskFuture<T> {
                 core.result.get().is_none() && (!core.handle.is_done() || state.future.is_none())
             });
             if waits {
+                let handle = &self.core.handle;
+                self.listing
+                    .note(context.waker(), || Wait::one(handle.cell()));
                 return Poll::Pending;
             }
         }
@@ -252,6 +274,7 @@ impl<T> Clone for SharedTaskFuture<T> {
         Self {
             core: Arc::clone(&self.core),
             waiter: None,
+            listing: Listing::default(),
         }
     }
 }

@@ -55,7 +55,14 @@ const OUTCOME: u64 = 0b1111 << OUTCOME_SHIFT;
 /// The task runs in another process: its owner knows whether it has begun, and can stop it.
 pub(super) const REMOTE: u64 = 1 << 14;
 
-const REFERENCE: u64 = 1 << 16;
+/// The graph of waits knows of the future: a worker's thread has polled it, and it was pending.
+pub(super) const LISTED: u64 = 1 << 15;
+
+/// A promise of the pool that owns it: of a place among its tasks while `QUEUED`, of its end while
+/// `RUNNING`.
+pub(super) const OF_POOL: u64 = 1 << 16;
+
+const REFERENCE: u64 = 1 << 17;
 /// More references than memory could hold handles for: something leaks them in a loop.
 const TOO_MANY: u64 = 1 << 62;
 

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use super::future::TaskFuture;
+use super::cell::CellRef;
+use super::future::{AbortOutcome, TaskFuture};
 use super::outcome::Outcome;
 use super::shared::SharedTaskFuture;
 use super::waiter::Sink;
@@ -22,12 +23,15 @@ impl<W: Waits> Waitable for W {}
 pub(crate) mod sealed {
     //! How the futures are waited for: not for use outside of this crate.
 
-    use super::{Arc, Outcome, Sink};
+    use super::{AbortOutcome, Arc, CellRef, Outcome, Sink};
 
     /// The part of [`Waitable`](super::Waitable) that is this crate's own.
     pub trait Waits {
         /// How the task ended, if it has.
         fn outcome(&self) -> Option<Outcome>;
+
+        /// The task.
+        fn cell(&self) -> &CellRef;
 
         /// Has `sink` told `key` when the task is done. False if it is done, or was when asked
         /// before.
@@ -35,12 +39,22 @@ pub(crate) mod sealed {
 
         /// Takes back what was asked for.
         fn forget_waiter(&mut self);
+
+        /// As [`TaskFuture::cancel`](crate::TaskFuture::cancel).
+        fn cancel(&self) -> bool;
+
+        /// As [`TaskFuture::abort`](crate::TaskFuture::abort).
+        fn abort(&self) -> AbortOutcome;
     }
 }
 
 impl<T> Waits for TaskFuture<T> {
     fn outcome(&self) -> Option<Outcome> {
         Self::outcome(self)
+    }
+
+    fn cell(&self) -> &CellRef {
+        Self::cell(self)
     }
 
     fn report_when_done(&mut self, sink: Arc<dyn Sink>, key: u32) -> bool {
@@ -50,11 +64,23 @@ impl<T> Waits for TaskFuture<T> {
     fn forget_waiter(&mut self) {
         self.result_ref().forget_waiter();
     }
+
+    fn cancel(&self) -> bool {
+        Self::cancel(self)
+    }
+
+    fn abort(&self) -> AbortOutcome {
+        Self::abort(self)
+    }
 }
 
 impl<T> Waits for SharedTaskFuture<T> {
     fn outcome(&self) -> Option<Outcome> {
         Self::outcome(self)
+    }
+
+    fn cell(&self) -> &CellRef {
+        Self::cell(self)
     }
 
     fn report_when_done(&mut self, sink: Arc<dyn Sink>, key: u32) -> bool {
@@ -64,11 +90,23 @@ impl<T> Waits for SharedTaskFuture<T> {
     fn forget_waiter(&mut self) {
         Self::forget_waiter(self);
     }
+
+    fn cancel(&self) -> bool {
+        Self::cancel(self)
+    }
+
+    fn abort(&self) -> AbortOutcome {
+        Self::abort(self)
+    }
 }
 
 impl<W: Waits> Waits for &mut W {
     fn outcome(&self) -> Option<Outcome> {
         W::outcome(self)
+    }
+
+    fn cell(&self) -> &CellRef {
+        W::cell(self)
     }
 
     fn report_when_done(&mut self, sink: Arc<dyn Sink>, key: u32) -> bool {
@@ -78,11 +116,23 @@ impl<W: Waits> Waits for &mut W {
     fn forget_waiter(&mut self) {
         W::forget_waiter(self);
     }
+
+    fn cancel(&self) -> bool {
+        W::cancel(self)
+    }
+
+    fn abort(&self) -> AbortOutcome {
+        W::abort(self)
+    }
 }
 
 impl<K, W: Waits> Waits for (K, W) {
     fn outcome(&self) -> Option<Outcome> {
         self.1.outcome()
+    }
+
+    fn cell(&self) -> &CellRef {
+        self.1.cell()
     }
 
     fn report_when_done(&mut self, sink: Arc<dyn Sink>, key: u32) -> bool {
@@ -91,5 +141,13 @@ impl<K, W: Waits> Waits for (K, W) {
 
     fn forget_waiter(&mut self) {
         self.1.forget_waiter();
+    }
+
+    fn cancel(&self) -> bool {
+        self.1.cancel()
+    }
+
+    fn abort(&self) -> AbortOutcome {
+        self.1.abort()
     }
 }

@@ -9,9 +9,11 @@ use tokio::runtime::Handle;
 
 use super::pool::ThreadPoolExecutor;
 use super::shared::{Initializer, Shared};
-use super::spawner::Spawner;
+use super::spawner::{DEFAULT_STACK, Spawner};
 use crate::cpus;
-use crate::executor::{BuildError, InitializerResult, Observer};
+use crate::executor::{
+    BuildError, Capture, InitializerResult, Observer, TaskContext, capture_here,
+};
 
 /// As tokio's for its blocking threads.
 const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -35,24 +37,28 @@ const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(10);
 #[must_use]
 pub struct ThreadPoolBuilder {
     max_workers: Option<usize>,
+    queue_limit: Option<usize>,
     thread_name_prefix: Option<String>,
     stack_size: Option<usize>,
     keep_alive: Option<Duration>,
     initializer: Option<Initializer>,
     observer: Option<Arc<dyn Observer>>,
     runtime: Option<Handle>,
+    contexts: Vec<Capture>,
 }
 
 impl ThreadPoolBuilder {
     pub(super) fn new() -> Self {
         Self {
             max_workers: None,
+            queue_limit: None,
             thread_name_prefix: None,
             stack_size: None,
             keep_alive: None,
             initializer: None,
             observer: None,
             runtime: None,
+            contexts: Vec::new(),
         }
     }
 
@@ -66,6 +72,20 @@ impl ThreadPoolBuilder {
         self
     }
 
+    /// How many tasks may be queued beyond those that the workers run; none are refused by default. With
+    /// 0 a task is taken only if a worker is free.
+    ///
+    /// At most `max_workers` and this many tasks are unfinished or have a [`Permit`](crate::Permit). A
+    /// further one is [rejected](crate::Rejection::QueueFull) if it is submitted, and waits if it has a
+    /// place [reserved](crate::Executor::reserve). A body that goes on after its time has its place
+    /// until it ends.
+    ///
+    /// There is no limit of bytes as for processes, since here no argument is encoded.
+    pub fn queue_limit(mut self, tasks: usize) -> Self {
+        self.queue_limit = Some(tasks);
+        self
+    }
+
     /// The threads' names are this, a hyphen, and a number that counts the threads of the pool. By
     /// default `pool-N` with a number for each pool.
     pub fn thread_name_prefix(mut self, prefix: impl Into<String>) -> Self {
@@ -73,7 +93,8 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// The stack size of the threads, in bytes.
+    /// The stack size of the threads, in bytes: 2 MiB by default. Tasks that wait for tasks of the same
+    /// pool run them in place while half of it is free.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = Some(bytes);
         self
@@ -98,6 +119,13 @@ impl ThreadPoolBuilder {
     /// Is told what happens to each task.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
+        self
+    }
+
+    /// Carries this context from where a task is submitted to the thread that runs it. Several are
+    /// entered in this order. Initializers see none.
+    pub fn context<C: TaskContext>(mut self) -> Self {
+        self.contexts.push(capture_here::<C>);
         self
     }
 
@@ -148,11 +176,18 @@ impl ThreadPoolBuilder {
                     None => default_prefix(),
                 },
                 started: AtomicUsize::new(0),
-                stack_size: self.stack_size,
+                stack_bytes: self.stack_size.unwrap_or(DEFAULT_STACK),
                 keep_alive: self.keep_alive.unwrap_or(DEFAULT_KEEP_ALIVE),
             },
         };
-        let shared = Shared::new(max_workers, spawner, self.observer, self.initializer);
+        let shared = Shared::new(
+            max_workers,
+            self.queue_limit,
+            spawner,
+            self.observer,
+            self.initializer,
+            self.contexts,
+        );
         Ok(ThreadPoolExecutor::of(shared))
     }
 }
@@ -167,6 +202,7 @@ impl fmt::Debug for ThreadPoolBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ThreadPoolBuilder")
             .field("max_workers", &self.max_workers)
+            .field("queue_limit", &self.queue_limit)
             .field("thread_name_prefix", &self.thread_name_prefix)
             .field("stack_size", &self.stack_size)
             .field("keep_alive", &self.keep_alive)

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 
 use tokio::runtime::Handle;
 
+use crate::error::TaskError;
 use crate::task::{Environment, Extras};
 
 #[derive(Debug, Default)]
@@ -22,7 +23,8 @@ impl Home {
         if let Ok(handle) = Handle::try_current() {
             let home = self.0.get_or_init(|| handle.clone());
             if home.id() != handle.id() {
-                extras.get_or_insert_default().environment = Some(Box::new(Visit(handle)));
+                let visit = Box::new(Visit(handle));
+                extras.get_or_insert_default().add_environment(visit);
             }
         }
     }
@@ -36,8 +38,9 @@ impl Home {
 struct Visit(Handle);
 
 impl Environment for Visit {
-    fn run(&self, body: &mut dyn FnMut()) {
+    fn run(self: Box<Self>, body: &mut dyn FnMut()) -> Result<(), TaskError> {
         let _entered = self.0.enter();
         body();
+        Ok(())
     }
 }

@@ -1,29 +1,18 @@
 //! A lease: one worker's tenure of a thread, in which it works off the queue.
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::extra::ExtraWorker;
 use super::queue::{Next, Worker};
 use super::shared::{Shared, runtime_has_shut_down};
 use super::slot::Slot;
 use crate::error::{Rejection, TaskError};
 use crate::executor::Run;
-use crate::id::OwnerId;
-use crate::task::{Outcome, Recorder, Runnable, TaskInfo};
+use crate::task::{Leave, Member, Outcome, Recorder, Runner, Started, TaskInfo, prepare};
 
 /// How long a lease on a shared runtime works before it lets others have its thread.
 const SHARED_TENURE: Duration = Duration::from_millis(50);
-
-thread_local! {
-    /// The pool whose lease this thread is, also in callbacks, drops and initializers.
-    static POOL: Cell<OwnerId> = const { Cell::new(OwnerId::NONE) };
-}
-
-/// The pool whose lease the calling thread is.
-pub(super) fn current_pool() -> OwnerId {
-    POOL.try_with(Cell::get).unwrap_or(OwnerId::NONE)
-}
 
 /// A place among the pool's leases. Dropped before its end was counted, it is given back.
 pub(super) struct Lease {
@@ -43,79 +32,145 @@ impl Lease {
 
     /// Works off the queue until it stays empty.
     pub(super) fn run(mut self) {
-        let outer = POOL.replace(self.pool.id);
-        match self.pool.initialize() {
-            Ok(()) => {
-                let slot = self.pool.slots.take();
-                work(&self.pool, &slot, &mut self.worker);
-                self.pool.slots.give_back(slot);
-            }
+        let post = Post::take(&self.pool);
+        self.pool.queue.lease_began(&mut self.worker);
+        let member = post.enter(false);
+        match prepare(|| self.pool.initialize()) {
+            Ok(()) => post.work(&mut self.worker, &member),
             Err(why) => {
                 self.pool.break_down(&why);
                 self.pool.lease_failed(&mut self.worker, &why);
             }
         }
         self.has_ended = true;
-        POOL.set(outer);
-    }
-
-    /// Somebody else gives the place back.
-    pub(super) fn forget(mut self) {
-        self.has_ended = true;
+        drop(member);
+        post.leave();
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         if !self.has_ended {
-            let why = if std::thread::panicking() {
-                TaskError::rejected(Rejection::Broken).caused_by("a worker of the pool panicked")
-            } else {
-                runtime_has_shut_down()
-            };
+            let why = lost_worker();
             self.pool.lease_failed(&mut self.worker, &why);
         }
     }
 }
 
-fn work(pool: &Arc<Shared>, slot: &Slot, worker: &mut Worker) {
-    let linger = pool.spawner.linger();
-    let mut entered = None;
-    let mut record = Record {
-        pool,
-        slot,
-        clock: Instant::now(),
-    };
-    let tenure_end = pool
-        .spawner
-        .is_shared()
-        .then(|| record.clock + SHARED_TENURE);
-    loop {
-        match pool.queue.next(worker, linger) {
-            Next::Task {
-                task,
-                has_waited,
-                needs_lease,
-            } => {
-                if needs_lease {
-                    pool.start_lease();
-                }
-                if entered.is_none() {
-                    entered = pool.home.get().map(tokio::runtime::Handle::enter);
-                }
-                if has_waited {
-                    record.clock = Instant::now();
-                }
-                record.run(task);
+/// What a thread is started for.
+pub(super) enum Work {
+    Lease(Lease),
+    Extra(ExtraWorker),
+}
+
+impl Work {
+    pub(super) fn run(self) {
+        match self {
+            Self::Lease(lease) => lease.run(),
+            Self::Extra(extra) => extra.run(),
+        }
+    }
+
+    /// There is no thread for it.
+    pub(super) fn refuse(self, why: &TaskError) {
+        match self {
+            Self::Lease(mut lease) => {
+                lease.has_ended = true;
+                lease.pool.lease_failed(&mut lease.worker, why);
             }
-            Next::End(closed) => return closed.tell(),
+            Self::Extra(extra) => extra.refuse(why),
         }
-        if tenure_end.is_some_and(|end| record.clock >= end) {
-            return match pool.queue.hand_over(worker) {
-                Ok(()) => pool.start_lease(),
-                Err(closed) => closed.tell(),
-            };
+    }
+}
+
+pub(super) fn lost_worker() -> TaskError {
+    if std::thread::panicking() {
+        TaskError::rejected(Rejection::Broken).caused_by("a worker of the pool panicked")
+    } else {
+        runtime_has_shut_down()
+    }
+}
+
+/// A worker's thread and what is counted there.
+#[derive(Clone)]
+pub(super) struct Post {
+    pool: Arc<Shared>,
+    slot: Arc<Slot>,
+}
+
+impl Post {
+    pub(super) fn take(pool: &Arc<Shared>) -> Self {
+        Self {
+            slot: pool.slots.take(),
+            pool: Arc::clone(pool),
         }
+    }
+
+    /// The calling thread works for the pool until the answer is dropped.
+    pub(super) fn enter(&self, is_extra: bool) -> Leave {
+        let pool = Arc::clone(&self.pool);
+        let stack_bytes = pool.spawner.stack_bytes(is_extra);
+        Member::enter(pool, is_extra, Box::new(self.clone()), stack_bytes)
+    }
+
+    pub(super) fn leave(self) {
+        self.pool.slots.give_back(self.slot);
+    }
+
+    fn record(&self) -> Record<'_> {
+        Record {
+            pool: &self.pool,
+            slot: &self.slot,
+            clock: Instant::now(),
+        }
+    }
+
+    /// Works off the queue until it stays empty.
+    fn work(&self, worker: &mut Worker, member: &Leave) {
+        let pool = &self.pool;
+        let linger = pool.spawner.linger();
+        let mut entered = None;
+        let mut record = self.record();
+        let tenure_end = pool
+            .spawner
+            .is_shared()
+            .then(|| record.clock + SHARED_TENURE);
+        loop {
+            match pool.queue.next(worker, linger) {
+                Next::Task {
+                    task,
+                    has_waited,
+                    needs_lease,
+                } => {
+                    if needs_lease {
+                        pool.start_lease();
+                    }
+                    if entered.is_none() {
+                        entered = pool.home.get().map(tokio::runtime::Handle::enter);
+                    }
+                    if has_waited {
+                        record.clock = Instant::now();
+                    }
+                    if let Some(task) = task.start() {
+                        record.run(task);
+                        member.task_ended();
+                    }
+                }
+                Next::End(closed) => return closed.tell(),
+            }
+            if tenure_end.is_some_and(|end| record.clock >= end) {
+                return match pool.queue.hand_over(worker) {
+                    Ok(()) => pool.start_lease(),
+                    Err(closed) => closed.tell(),
+                };
+            }
+        }
+    }
+}
+
+impl Runner for Post {
+    fn run(&self, task: Started) {
+        self.record().run(task);
     }
 }
 
@@ -129,9 +184,9 @@ struct Record<'a> {
 }
 
 impl Record<'_> {
-    fn run(&mut self, task: Runnable) {
+    #[inline]
+    fn run(&mut self, task: Started) {
         let queued_at = task.cell().queued_at();
-        let Some(task) = task.start() else { return };
         self.slot.started();
         if queued_at != 0 {
             let waited = self.pool.since_queued(queued_at, self.clock);

@@ -2,11 +2,13 @@
 
 mod builder;
 mod entry;
+mod extra;
 mod lease;
 #[cfg(all(test, concurrent_futures_loom))]
 mod models;
 mod pool;
 mod queue;
+mod scope;
 mod shared;
 mod slot;
 mod spawner;
@@ -15,3 +17,4 @@ mod tests;
 
 pub use builder::ThreadPoolBuilder;
 pub use pool::ThreadPoolExecutor;
+pub use scope::{Scope, ScopedFuture};

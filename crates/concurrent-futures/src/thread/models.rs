@@ -42,7 +42,7 @@ fn lease(queue: &Queue, linger: Duration) {
 /// Submits as the pool does; a lease that is needed runs at once, on this thread.
 fn submit(queue: &Queue, linger: Duration) -> TaskFuture<u32> {
     let (task, future) = TaskFuture::local(|| Ok(7), OwnerId::NONE, 0, None);
-    match queue.push(task) {
+    match queue.push(task, 0) {
         Pushed::Queued => {}
         Pushed::NeedsLease => lease(queue, linger),
         Pushed::Refused(task, why) => task.cell().refuse(why),
@@ -73,7 +73,7 @@ fn loom_lease_end_against_submit() {
             first.is_done() && second.is_done(),
             "no task is left behind"
         );
-        assert_eq!(queue.leases(), (0, 0));
+        assert_eq!(queue.strength(true).workers, 0);
     });
 }
 
@@ -89,7 +89,7 @@ fn loom_idle_lease_against_submit() {
         shut_down(&queue, false).detach();
         assert!(first.join().unwrap().is_done());
         assert!(second.is_done(), "no task is left behind");
-        assert_eq!(queue.leases(), (0, 0));
+        assert_eq!(queue.strength(true).workers, 0);
     });
 }
 
@@ -114,7 +114,7 @@ fn loom_two_idle_leases_against_submits() {
             .map(|lease| lease.join().unwrap())
             .collect();
         assert!(left.iter().chain(&futures).all(TaskFuture::is_done));
-        assert_eq!(queue.leases(), (0, 0));
+        assert_eq!(queue.strength(true).workers, 0);
     });
 }
 
@@ -153,7 +153,7 @@ fn loom_failed_lease_against_submit() {
         let other = Arc::clone(&queue);
         let submitter = thread::spawn(move || {
             let (task, future) = TaskFuture::local(|| Ok(7), OwnerId::NONE, 0, None);
-            match other.push(task) {
+            match other.push(task, 0) {
                 Pushed::Queued | Pushed::Refused(..) => {}
                 // As if the system had refused the thread.
                 Pushed::NeedsLease => {

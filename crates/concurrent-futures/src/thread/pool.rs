@@ -5,14 +5,18 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use super::builder::ThreadPoolBuilder;
+use super::scope::Scope;
 use super::shared::Shared;
+use crate::context;
 use crate::error::TaskError;
 use crate::executor::{
-    Chunk, Executor, Job, Portable, Shutdown, Stats, TaskOptions, WithOptions, run_chunk,
+    Admission, Chunk, Executor, Job, Permit, Place, Portable, Shutdown, Stats, TaskOptions,
+    WithOptions, run_chunk,
 };
 use crate::task::TaskFuture;
 
-/// Runs tasks on threads, up to a fixed number at a time, in the order in which they were submitted.
+/// Runs tasks on threads, up to a fixed number at a time, in the order in which they were submitted,
+/// more [urgent](TaskOptions::priority) ones first.
 ///
 /// Threads are started on demand and end when they have been without work for a while. The pool
 /// works in a tokio runtime, outside of any, from several, and in a `static`: it depends on none. A
@@ -23,6 +27,10 @@ use crate::task::TaskFuture;
 /// the tasks that were taken still run, and their futures resolve. When `main` returns or the
 /// process exits, running tasks are cut off and queued ones never run: to have them finish, wait
 /// for a [`shutdown`](Executor::shutdown).
+///
+/// A task may wait for others of its own pool, whatever the number of workers: see
+/// [`TaskFuture::result`]. By default everything that is submitted is taken;
+/// [`queue_limit`](ThreadPoolBuilder::queue_limit) sets a bound.
 ///
 /// ```
 /// use concurrent_futures::{Executor, ThreadPoolExecutor};
@@ -87,7 +95,53 @@ impl ThreadPoolExecutor {
         &self,
         body: impl FnOnce() -> T + Send + 'static,
     ) -> TaskFuture<T> {
-        self.run(move || Ok(body()), &TaskOptions::default())
+        self.run(move || Ok(body()), None, &TaskOptions::default())
+    }
+
+    /// Runs tasks that borrow from the caller, and returns when all of them are over: what Python's
+    /// `with` block does, in blocking code.
+    ///
+    /// A task may borrow whatever lives longer than the call, and the [`Scope`] itself, to spawn more.
+    /// The function's value is given once every task has ended, its closure and its callbacks have been
+    /// dropped, and so has each result that nobody took. It is bodies that are waited for: one that is
+    /// aborted or whose running time is over keeps the scope open until it returns.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let text = String::from("borrowed");
+    /// let mut letters = Vec::new();
+    /// let length = pool.scope(|scope| {
+    ///     let length = scope.spawn(|| text.len());
+    ///     scope.spawn(|| letters.extend(text.chars())).detach();
+    ///     length.result()
+    /// })??;
+    /// assert_eq!(length, 8);
+    /// assert_eq!(letters, ['b', 'o', 'r', 'r', 'o', 'w', 'e', 'd']);
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`is_would_block`](TaskError::is_would_block) in async code, where waiting for the tasks would
+    /// stop the runtime; then nothing has run. The errors of tasks stay in their futures: a task that
+    /// panics, or is refused because the pool was shut down, is no error of the scope.
+    ///
+    /// # Panics
+    /// When `f` panics, after the tasks are over.
+    ///
+    /// # Deadlocks
+    /// The scope waits for its tasks as `f` would for their futures. A task that waits for what happens
+    /// only after the scope, or for a lock that the caller holds, never ends, and nor does the scope.
+    #[doc(alias = "with")]
+    pub fn scope<'env, R>(
+        &self,
+        f: impl for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R,
+    ) -> Result<R, TaskError> {
+        if context::is_async() {
+            return Err(TaskError::would_block().never_run());
+        }
+        Ok(Scope::enter(self.clone(), f))
     }
 
     /// The pool's counters at this moment.
@@ -96,12 +150,13 @@ impl ThreadPoolExecutor {
         self.handle.0.stats()
     }
 
-    fn run<T: Send + 'static>(
+    pub(super) fn run<T: Send + 'static>(
         &self,
         body: impl FnOnce() -> Result<T, TaskError> + Send + 'static,
+        place: Option<Place>,
         options: &TaskOptions,
     ) -> TaskFuture<T> {
-        self.handle.0.submit(body, options)
+        self.handle.0.submit(body, place, options)
     }
 }
 
@@ -110,27 +165,38 @@ impl Executor for ThreadPoolExecutor {
         self.handle.0.queue.max_leases()
     }
 
-    fn execute<J: Job>(&self, job: J, options: &TaskOptions) -> TaskFuture<J::Output> {
+    fn admission(&self) -> &Admission {
+        &self.handle.0.admission
+    }
+
+    fn execute<J: Job>(
+        &self,
+        job: J,
+        place: Option<Place>,
+        options: &TaskOptions,
+    ) -> TaskFuture<J::Output> {
         let (function, args) = job.into_parts();
-        self.run(move || J::call(function, args), options)
+        self.run(move || J::call(function, args), place, options)
     }
 
     fn execute_fn<A: Portable, T: Portable>(
         &self,
         function: fn(A) -> T,
         argument: A,
+        place: Option<Place>,
         options: &TaskOptions,
     ) -> TaskFuture<T> {
-        self.run(move || Ok(function(argument)), options)
+        self.run(move || Ok(function(argument)), place, options)
     }
 
     fn execute_chunk<J: Job>(
         &self,
         function: J::Function,
         items: Vec<J::Args>,
+        place: Option<Place>,
         options: &TaskOptions,
     ) -> TaskFuture<Chunk<J::Output>> {
-        self.run(move || Ok(run_chunk::<J>(function, items)), options)
+        self.run(move || Ok(run_chunk::<J>(function, items)), place, options)
     }
 
     fn shutdown(&self, how: Shutdown) -> TaskFuture<()> {
@@ -144,7 +210,18 @@ impl WithOptions<'_, ThreadPoolExecutor> {
         &self,
         body: impl FnOnce() -> T + Send + 'static,
     ) -> TaskFuture<T> {
-        self.executor.run(move || Ok(body()), &self.options)
+        self.executor.run(move || Ok(body()), None, &self.options)
+    }
+}
+
+impl Permit<ThreadPoolExecutor> {
+    /// As [`ThreadPoolExecutor::spawn`].
+    pub fn spawn<T: Send + 'static>(
+        self,
+        body: impl FnOnce() -> T + Send + 'static,
+    ) -> TaskFuture<T> {
+        let body = move || Ok(body());
+        self.executor.run(body, Some(self.place), &self.options)
     }
 }
 

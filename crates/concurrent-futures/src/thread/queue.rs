@@ -10,6 +10,12 @@
 //! into the front only while both are held, so that who holds the state, and has seen both halves
 //! empty under both locks, knows that they stay so.
 //!
+//! # Priorities
+//!
+//! While a task waits whose priority is not 0, all tasks lie in one queue instead, which knows their
+//! ranks and is part of the state; both halves are empty then. So who uses no priorities pays nothing
+//! for them.
+//!
 //! # Why no task is left behind
 //!
 //! A lease *searches* from the moment at which it is called, or asked for, until it takes a task or
@@ -38,10 +44,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::error::{Rejection, TaskError};
+use crate::executor::Ranked;
 use crate::sync::{Condvar, Mutex, MutexGuard, lock};
-use crate::task::{Outcome, Promise, Runnable};
+use crate::task::{CellRef, Outcome, Promise, Runnable, Strength};
 
-/// Tasks that became final in the queue are swept out when they are more than this, and more than
+/// Tasks that began or became final in the queue are swept out when they are more than this, and more than
 /// half of it: so the sweep costs each of them a constant share.
 const STALE_LIMIT: usize = 64;
 
@@ -66,10 +73,17 @@ pub(super) struct Queue {
 struct State {
     /// The tasks that were pushed last.
     back: VecDeque<Runnable>,
-    /// How many tasks have become final in the queue since the last sweep.
+    /// All tasks, while there are priorities among them; else nothing.
+    ranked: Ranked<Runnable>,
+    /// How many tasks have begun or become final in the queue since the last sweep.
     stale: usize,
     counts: Counts,
     leases: usize,
+    /// Leases that were asked for and have not begun.
+    asked: usize,
+    /// Extra workers that have a task, and the threads of extra workers.
+    extra: usize,
+    extra_threads: usize,
     searching: usize,
     /// The leases that wait to be called, the last to go idle at the end.
     idle: Vec<Arc<Seat>>,
@@ -87,6 +101,7 @@ struct Seat {
 pub(super) struct Worker {
     seat: Arc<Seat>,
     is_searching: bool,
+    has_begun: bool,
 }
 
 impl Worker {
@@ -97,6 +112,7 @@ impl Worker {
                 called: Condvar::new(),
             }),
             is_searching: true,
+            has_begun: false,
         }
     }
 }
@@ -164,9 +180,13 @@ impl Queue {
             front: Mutex::new(VecDeque::new()),
             state: Mutex::new(State {
                 back: VecDeque::new(),
+                ranked: Ranked::default(),
                 stale: 0,
                 counts: Counts::default(),
                 leases: 0,
+                asked: 0,
+                extra: 0,
+                extra_threads: 0,
                 searching: 0,
                 idle: Vec::new(),
                 status: Status::Open,
@@ -185,15 +205,81 @@ impl Queue {
         lock(&self.state).counts
     }
 
-    /// How many leases there are, and how many of them look or wait for work.
-    pub(super) fn leases(&self) -> (usize, usize) {
+    /// How many leases there are, how many of them look or wait for work, and the extra workers. Leases
+    /// that have not begun count if it is certain that they will.
+    pub(super) fn strength(&self, will_begin: bool) -> Strength {
         let state = lock(&self.state);
-        (state.leases, state.idle.len() + state.searching)
+        let asked = if will_begin { 0 } else { state.asked };
+        Strength {
+            workers: state.leases - asked,
+            free: state.idle.len() + state.searching - asked,
+            extra: state.extra,
+        }
+    }
+
+    /// A lease that was asked for has its thread.
+    pub(super) fn lease_began(&self, worker: &mut Worker) {
+        lock(&self.state).begins(worker);
+    }
+
+    /// Whether tasks lie here that nobody has begun.
+    pub(super) fn has_queued(&self) -> bool {
+        let (front, state) = self.lock_all();
+        let plain = front.iter().chain(&state.back);
+        let mut all = plain.chain(state.ranked.iter());
+        all.any(|task| task.cell().is_queued())
+    }
+
+    /// The next task, for who is no lease.
+    pub(super) fn take_any(&self) -> Option<Runnable> {
+        let (mut front, mut state) = self.lock_all();
+        state.take_next(&mut front)
+    }
+
+    /// An extra worker has a task.
+    pub(super) fn begin_extra(&self) {
+        lock(&self.state).extra += 1;
+    }
+
+    pub(super) fn end_extra(&self) {
+        lock(&self.state).extra -= 1;
+    }
+
+    pub(super) fn begin_extra_thread(&self) {
+        lock(&self.state).extra_threads += 1;
+    }
+
+    pub(super) fn end_extra_thread(&self) -> Closed {
+        let mut state = lock(&self.state);
+        state.extra_threads -= 1;
+        closers(&mut state)
     }
 
     #[inline]
-    pub(super) fn push(&self, task: Runnable) -> Pushed {
-        let mut state = lock(&self.state);
+    pub(super) fn push(&self, task: Runnable, priority: i32) -> Pushed {
+        if priority == 0 {
+            self.push_into(lock(&self.state), task, priority)
+        } else {
+            self.push_ranked(task, priority)
+        }
+    }
+
+    /// The first of several priorities moves all tasks into the queue that knows ranks.
+    #[cold]
+    fn push_ranked(&self, task: Runnable, priority: i32) -> Pushed {
+        let (mut front, mut state) = self.lock_all();
+        if state.ranked.is_empty() {
+            for plain in drain(&mut front, &mut state) {
+                state.ranked.push(0, plain);
+            }
+        }
+        // Nobody else can put a task into the front half.
+        drop(front);
+        self.push_into(state, task, priority)
+    }
+
+    #[inline]
+    fn push_into(&self, mut state: MutexGuard<'_, State>, task: Runnable, priority: i32) -> Pushed {
         if !matches!(state.status, Status::Open) {
             state.counts.rejected += 1;
             let why = match &state.status {
@@ -202,7 +288,11 @@ impl Queue {
             };
             return Pushed::Refused(task, why);
         }
-        state.back.push_back(task);
+        if priority == 0 && state.ranked.is_empty() {
+            state.back.push_back(task);
+        } else {
+            state.ranked.push(priority, task);
+        }
         state.counts.submitted += 1;
         // Relaxed: a lease that sees it takes the lock before it looks for the task.
         self.pushes.store(state.counts.submitted, Relaxed);
@@ -211,6 +301,11 @@ impl Queue {
         } else {
             Pushed::Queued
         }
+    }
+
+    /// A task was refused before it came here.
+    pub(super) fn count_rejection(&self) {
+        lock(&self.state).counts.rejected += 1;
     }
 
     /// Sees to it that somebody searches, if there is anybody. True if a lease has to be started.
@@ -228,6 +323,7 @@ impl Queue {
         let needs_lease = state.leases < self.max_leases;
         if needs_lease {
             state.leases += 1;
+            state.asked += 1;
             state.searching += 1;
         }
         needs_lease
@@ -262,8 +358,9 @@ impl Queue {
             if front.is_empty() {
                 std::mem::swap(&mut *front, &mut state.back);
             }
-            if let Some(task) = front.pop_front() {
-                let are_more = !front.is_empty() || !state.back.is_empty();
+            let task = front.pop_front().or_else(|| Some(state.ranked.pop()?.task));
+            if let Some(task) = task {
+                let are_more = !front.is_empty() || state.len() > 0;
                 drop(front);
                 let was_searching = worker.is_searching;
                 worker.end_search(&mut state);
@@ -315,10 +412,11 @@ impl Queue {
     /// goes to the successor, or is given back.
     pub(super) fn hand_over(&self, worker: &mut Worker) -> Result<(), Closed> {
         let (front, mut state) = self.lock_all();
-        if front.is_empty() && state.back.is_empty() {
+        if front.is_empty() && state.len() == 0 {
             Err(end_lease(&mut state, worker))
         } else {
             worker.begin_search(&mut state);
+            state.asked += 1;
             Ok(())
         }
     }
@@ -336,28 +434,53 @@ impl Queue {
         (tasks, closed)
     }
 
+    /// A task was begun while it lay in the queue.
+    pub(super) fn begun_in_place(&self, task: &CellRef) {
+        let mut state = lock(&self.state);
+        // Who waits for a task at once finds it where it was put.
+        let is_last = |last: &Runnable| last.cell().id() == task.id();
+        let taken = match state.back.back().is_some_and(is_last) {
+            true => state.back.pop_back(),
+            false => {
+                state.stale += 1;
+                None
+            }
+        };
+        let is_sweep_due = state.is_sweep_due();
+        drop(state);
+        drop(taken);
+        if is_sweep_due {
+            self.sweep();
+        }
+    }
+
     /// A task became final in the queue.
     pub(super) fn left_queue(&self, outcome: Outcome) {
         let mut state = lock(&self.state);
         state.counts.left += 1;
         state.counts.finished[outcome as usize] += 1;
         state.stale += 1;
-        if state.stale > STALE_LIMIT && state.stale > state.back.len() / 2 {
+        if state.is_sweep_due() {
             drop(state);
             self.sweep();
         }
     }
 
-    /// Throws out the tasks that became final in the queue, if they are more than half of it.
+    /// Throws out the tasks that began or became final in the queue, if they are more than half of it.
     #[cold]
     fn sweep(&self) {
         let (mut front, mut state) = self.lock_all();
-        if state.stale > (front.len() + state.back.len()) / 2 {
+        if state.stale > (front.len() + state.len()) / 2 {
             state.stale = 0;
-            let (queued, stale): (Vec<_>, Vec<_>) = drain(&mut front, &mut state)
-                .into_iter()
-                .partition(|task| task.cell().is_queued());
-            front.extend(queued);
+            let is_queued = |task: &Runnable| task.cell().is_queued();
+            let mut stale = state.ranked.take_unless(is_queued);
+            if state.ranked.is_empty() {
+                let (queued, plain): (Vec<_>, Vec<_>) = drain(&mut front, &mut state)
+                    .into_iter()
+                    .partition(is_queued);
+                front.extend(queued);
+                stale.extend(plain);
+            }
             drop((front, state));
             // May free the tasks, which is foreign code.
             drop(stale);
@@ -412,6 +535,30 @@ impl Queue {
     }
 }
 
+impl State {
+    /// How many tasks there are beside the front half.
+    fn len(&self) -> usize {
+        self.back.len() + self.ranked.len()
+    }
+
+    fn begins(&mut self, worker: &mut Worker) {
+        if !std::mem::replace(&mut worker.has_begun, true) {
+            self.asked -= 1;
+        }
+    }
+
+    fn take_next(&mut self, front: &mut VecDeque<Runnable>) -> Option<Runnable> {
+        if front.is_empty() {
+            std::mem::swap(front, &mut self.back);
+        }
+        front.pop_front().or_else(|| Some(self.ranked.pop()?.task))
+    }
+
+    fn is_sweep_due(&self) -> bool {
+        self.stale > STALE_LIMIT && self.stale > self.len() / 2
+    }
+}
+
 impl Worker {
     fn begin_search(&mut self, state: &mut State) {
         if !self.is_searching {
@@ -451,10 +598,12 @@ fn wait_to_be_called<'a>(
 
 /// All tasks, in their order.
 fn drain(front: &mut VecDeque<Runnable>, state: &mut State) -> Vec<Runnable> {
-    front.drain(..).chain(state.back.drain(..)).collect()
+    let plain = front.drain(..).chain(state.back.drain(..));
+    plain.chain(state.ranked.take_all()).collect()
 }
 
 fn end_lease(state: &mut State, worker: &mut Worker) -> Closed {
+    state.begins(worker);
     worker.end_search(state);
     state.leases -= 1;
     closers(state)
@@ -463,7 +612,8 @@ fn end_lease(state: &mut State, worker: &mut Worker) -> Closed {
 /// Who can be told that the pool has come to its end, if it has. Without a lease the front is empty:
 /// the last one ends only when it is, or has it drained.
 fn closers(state: &mut State) -> Closed {
-    if state.leases == 0 && state.back.is_empty() && !matches!(state.status, Status::Open) {
+    let has_ended = state.leases == 0 && state.extra_threads == 0 && state.len() == 0;
+    if has_ended && !matches!(state.status, Status::Open) {
         Closed(std::mem::take(&mut state.closers))
     } else {
         Closed::default()

@@ -8,16 +8,18 @@ use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 
 use super::entry::Home;
-use super::lease::current_pool;
+use super::extra::{ExtraWorker, Extras};
+use super::lease::{Lease, Work};
 use super::queue::{Closed, Pushed, Queue, Worker};
 use super::slot::Slot;
 use super::spawner::Spawner;
 use crate::error::{BoxError, Rejection, TaskError};
-use crate::executor::{Observer, Shutdown, Stats, TaskOptions, Times};
+use crate::executor::{Admission, Capture, Observer, Place, Shutdown, Stats, TaskOptions, Times};
 use crate::id::OwnerId;
 use crate::panic;
 use crate::task::{
-    Outcome, Owner, Promise, Registration, Runnable, TaskFuture, TaskInfo, register,
+    CellRef, Extra, Foreign, Outcome, Owner, Pool, Promise, Registration, Runnable, Strength,
+    TaskFuture, TaskInfo, blocked_members, current_pool, look_again, register,
 };
 
 /// What runs in each worker before its first task.
@@ -29,11 +31,14 @@ const SAMPLED: u8 = 16;
 pub(super) struct Shared {
     pub(super) id: OwnerId,
     pub(super) queue: Queue,
+    pub(super) admission: Admission,
     pub(super) spawner: Spawner,
     pub(super) slots: Slots,
+    pub(super) extras: Extras,
     pub(super) home: Home,
     observer: Option<Arc<dyn Observer>>,
     initializer: Option<Initializer>,
+    contexts: Vec<Capture>,
     /// From when the times in the queue are counted.
     epoch: Instant,
     registration: OnceLock<Registration>,
@@ -48,18 +53,24 @@ pub(super) fn runtime_has_shut_down() -> TaskError {
 impl Shared {
     pub(super) fn new(
         max_workers: usize,
+        queue_limit: Option<usize>,
         spawner: Spawner,
         observer: Option<Arc<dyn Observer>>,
         initializer: Option<Initializer>,
+        contexts: Vec<Capture>,
     ) -> Arc<Self> {
+        let id = OwnerId::next();
         let pool = Arc::new(Self {
-            id: OwnerId::next(),
+            id,
             queue: Queue::new(max_workers),
+            admission: Admission::new(max_workers, queue_limit, None).of_pool(id),
             spawner,
             slots: Slots::default(),
+            extras: Extras::default(),
             home: Home::default(),
             observer,
             initializer,
+            contexts,
             epoch: Instant::now(),
             registration: OnceLock::new(),
             sentinel: OnceLock::new(),
@@ -82,13 +93,60 @@ impl Shared {
     pub(super) fn submit<T: Send + 'static>(
         self: &Arc<Self>,
         body: impl FnOnce() -> Result<T, TaskError> + Send + 'static,
+        place: Option<Place>,
+        options: &TaskOptions,
+    ) -> TaskFuture<T> {
+        if !self.admission.is_limited() {
+            return self.push(body, options);
+        }
+        let coming = self.admission.coming();
+        match self.admission.admit(place, 0) {
+            Ok(place) => {
+                // With the call, the place goes once the body and what it captured are gone.
+                let body = move || {
+                    let _place = place;
+                    body()
+                };
+                let future = self.push(body, options);
+                drop(coming);
+                if self.admission.has_waiting() && blocked_members(self.id) > 0 {
+                    // They may all wait for places, and nobody run what was queued just now.
+                    look_again();
+                }
+                future
+            }
+            Err(why) => {
+                self.queue.count_rejection();
+                let (task, future) = TaskFuture::local(body, OwnerId::NONE, 0, options.extras());
+                refuse(&task, why);
+                future
+            }
+        }
+    }
+
+    #[inline]
+    fn push<T: Send + 'static>(
+        self: &Arc<Self>,
+        body: impl FnOnce() -> Result<T, TaskError> + Send + 'static,
         options: &TaskOptions,
     ) -> TaskFuture<T> {
         let mut extras = options.extras();
         self.home.note(&mut extras);
+        if !self.contexts.is_empty() {
+            let contexts: Vec<_> = self
+                .contexts
+                .iter()
+                .filter_map(|capture| capture())
+                .collect();
+            let extras = extras.get_or_insert_default();
+            extras.has_all_contexts = contexts.len() == self.contexts.len();
+            for context in contexts {
+                extras.add_environment(context);
+            }
+        }
         let is_rare = extras.is_some();
         let (task, future) = TaskFuture::local(body, self.id, self.queued_at(), extras);
-        match self.queue.push(task) {
+        match self.queue.push(task, options.urgency()) {
             Pushed::Queued => {}
             Pushed::NeedsLease => self.start_lease(),
             Pushed::Refused(task, why) => {
@@ -131,21 +189,36 @@ impl Shared {
 
     #[cold]
     pub(super) fn start_lease(self: &Arc<Self>) {
-        if let Err(error) = self.spawner.spawn(self) {
-            panic::contain(|| tracing::warn!(%error, "no thread for a worker"));
-            let why = TaskError::rejected(Rejection::Broken).caused_by(error);
-            self.lease_failed(&mut Worker::new(), &why);
+        self.start(Work::Lease(Lease::new(Arc::clone(self))));
+    }
+
+    fn start(&self, work: Work) {
+        if let Err((work, error)) = self.spawner.spawn(work) {
+            refuse_work(work, error);
+        }
+    }
+
+    /// The runtime that workers enter.
+    pub(super) fn runtime(&self) -> Option<&tokio::runtime::Handle> {
+        match &self.spawner {
+            Spawner::Runtime(handle) => Some(handle),
+            Spawner::Threads { .. } => self.home.get(),
         }
     }
 
     /// Gives a lease's place back. If it was the last, nobody can run what is queued.
     pub(super) fn lease_failed(&self, worker: &mut Worker, why: &TaskError) {
         reject_all(self.queue.lease_failed(worker), why);
+        // Others may have counted on it.
+        look_again();
     }
 
     /// Takes nothing any more, and rejects what is queued.
     pub(super) fn break_down(&self, why: &TaskError) {
-        reject_all(self.queue.break_down(why), why);
+        let ended = self.queue.break_down(why);
+        self.extras.close();
+        self.admission.close(why);
+        reject_all(ended, why);
     }
 
     pub(super) fn initialize(&self) -> Result<(), TaskError> {
@@ -165,7 +238,10 @@ impl Shared {
 
     pub(super) fn shutdown(&self, how: Shutdown) -> TaskFuture<()> {
         let waits_for_itself = current_pool() == self.id;
-        let (promise, future) = Promise::named("shutdown of the pool");
+        let (promise, future) = match how.deadline {
+            None => Promise::of_end(self.id),
+            Some(_) => Promise::named("shutdown of the pool"),
+        };
         let closer = if how.wait && !waits_for_itself {
             match how.deadline {
                 Some(limit) => promise.expire_after(limit),
@@ -185,6 +261,7 @@ impl Shared {
             None
         };
         let (tasks, closed) = self.queue.close(how.cancel_pending, closer);
+        self.close_admission();
         for task in tasks {
             task.cell().finish_queued(TaskError::cancelled);
         }
@@ -195,7 +272,15 @@ impl Shared {
     /// Nobody can submit any more.
     pub(super) fn close(&self) {
         let (_none, closed) = self.queue.close(false, None);
+        self.close_admission();
         closed.tell();
+    }
+
+    /// After the queue, which then refuses whoever needs no place any more.
+    fn close_admission(&self) {
+        self.extras.close();
+        let why = TaskError::rejected(Rejection::ShutDown);
+        self.admission.close(&why);
     }
 
     pub(super) fn stats(&self) -> Stats {
@@ -210,7 +295,11 @@ impl Shared {
         }
         let started: u64 = slots.iter().map(|slot| slot.started_count()).sum();
         let counts = self.queue.counts();
-        let (workers, idle) = self.queue.leases();
+        let Strength {
+            workers,
+            free,
+            extra,
+        } = self.queue.strength(true);
         let (mut waiting, mut running) = (Times::none(), Times::none());
         for slot in &slots {
             slot.add_times(&mut waiting.0, &mut running.0);
@@ -220,9 +309,12 @@ impl Shared {
             taken: started + counts.left,
             finished,
             rejected: counts.rejected,
+            retried: 0,
             occupied: usize::try_from(started - ended).unwrap_or(usize::MAX),
             workers,
-            idle,
+            idle: free,
+            blocked: blocked_members(self.id),
+            extra_workers: extra,
             max_workers: self.queue.max_leases(),
             waiting_times: waiting,
             running_times: running,
@@ -253,6 +345,47 @@ impl Owner for Shared {
     }
 }
 
+impl Pool for Shared {
+    fn id(&self) -> OwnerId {
+        self.id
+    }
+
+    fn strength(&self) -> Strength {
+        self.queue.strength(!self.spawner.is_shared())
+    }
+
+    fn count_extra(&self) {
+        self.queue.begin_extra();
+    }
+
+    fn has_queued(&self) -> bool {
+        self.queue.has_queued()
+    }
+
+    fn has_reserved(&self) -> bool {
+        self.admission.has_reserved()
+    }
+
+    fn start_extra(self: Arc<Self>, task: Extra) -> Result<(), Foreign> {
+        let Some(task) = self.extras.call(task) else {
+            return Ok(());
+        };
+        let extra = ExtraWorker::new(Arc::clone(&self), task);
+        self.spawner
+            .spawn(Work::Extra(extra))
+            .map_err(|(work, error)| -> Foreign { Box::new(move || refuse_work(work, error)) })
+    }
+
+    fn may_run_inside(&self, task: &CellRef) -> bool {
+        let has_all = || task.extras().is_some_and(|extras| extras.has_all_contexts);
+        self.contexts.is_empty() || has_all()
+    }
+
+    fn begun_in_place(&self, task: &CellRef) {
+        self.queue.begun_in_place(task);
+    }
+}
+
 impl Drop for Shared {
     fn drop(&mut self) {
         // This may be anybody's thread, in the middle of a cancellation.
@@ -270,6 +403,11 @@ impl fmt::Debug for Shared {
             .field("spawner", &self.spawner)
             .finish_non_exhaustive()
     }
+}
+
+fn refuse_work(work: Work, error: std::io::Error) {
+    panic::contain(|| tracing::warn!(%error, "no thread for a worker"));
+    work.refuse(&TaskError::rejected(Rejection::Broken).caused_by(error));
 }
 
 fn refuse(task: &Runnable, why: TaskError) {

@@ -8,18 +8,20 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::lease::Lease;
-use super::shared::Shared;
+use super::lease::Work;
 use crate::panic;
 
 /// How long a lease on a shared runtime keeps a thread that others may want.
 const SHARED_LINGER: Duration = Duration::from_millis(10);
 
+/// As std's for the threads that it starts.
+pub(super) const DEFAULT_STACK: usize = 2 << 20;
+
 pub(super) enum Spawner {
     Threads {
         name_prefix: String,
         started: AtomicUsize,
-        stack_size: Option<usize>,
+        stack_bytes: usize,
         keep_alive: Duration,
     },
     Runtime(Handle),
@@ -39,56 +41,62 @@ impl Spawner {
         matches!(self, Self::Runtime(_))
     }
 
-    /// Runs a lease of `pool` on a thread.
+    /// How much stack a worker's thread has, as far as that is known: how large those of a shared
+    /// runtime are cannot be asked.
+    pub(super) fn stack_bytes(&self, is_extra: bool) -> usize {
+        match self {
+            Self::Threads { stack_bytes, .. } => *stack_bytes,
+            Self::Runtime(_) if is_extra => DEFAULT_STACK,
+            Self::Runtime(_) => 0,
+        }
+    }
+
+    /// Does `work` on a thread.
     ///
     /// # Errors
-    /// What the system says when it refuses a thread; then the place of the lease is still taken.
-    pub(super) fn spawn(&self, pool: &Arc<Shared>) -> io::Result<()> {
-        let pool = Arc::clone(pool);
-        match self {
+    /// What the system says when it refuses a thread, with the work.
+    pub(super) fn spawn(&self, work: Work) -> Result<(), (Work, io::Error)> {
+        let is_extra = matches!(work, Work::Extra(_));
+        // Whoever takes it first: the thread, or this function when there is none.
+        let place = Arc::new(Mutex::new(Some(work)));
+        let there = Arc::clone(&place);
+        let run = move || {
+            if let Some(work) = take(&there) {
+                work.run();
+            }
+        };
+        let spawned = match self {
             Self::Threads {
                 name_prefix,
                 started,
-                stack_size,
+                stack_bytes,
                 ..
             } => {
                 // Relaxed: only the uniqueness of the number matters.
                 let number = started.fetch_add(1, Ordering::Relaxed);
-                let mut builder =
-                    std::thread::Builder::new().name(format!("{name_prefix}-{number}"));
-                if let Some(bytes) = stack_size {
-                    builder = builder.stack_size(*bytes);
-                }
-                builder.spawn(move || Lease::new(pool).run()).map(drop)
+                spawn_thread(format!("{name_prefix}-{number}"), *stack_bytes, run)
             }
-            Self::Runtime(handle) => {
-                // Gives its place back itself, if the runtime drops it.
-                let lease = Arc::new(Mutex::new(Some(Lease::new(pool))));
-                let blocking = Arc::clone(&lease);
-                let run = move || {
-                    if let Some(lease) = take(&blocking) {
-                        lease.run();
-                    }
-                };
-                // When the system refuses the first thread, tokio panics and keeps what it was
-                // given, until another thread may come to it.
-                let Err(panic) = panic::guard(|| drop(handle.spawn_blocking(run))) else {
-                    return Ok(());
-                };
-                match take(&lease) {
-                    Some(lease) => {
-                        lease.forget();
-                        Err(io::Error::other(panic.message))
-                    }
-                    None => Ok(()),
-                }
-            }
+            // Those that a runtime has may all wait for this one.
+            Self::Runtime(_) if is_extra => spawn_thread("pool-extra".into(), DEFAULT_STACK, run),
+            // When the system refuses the first thread, tokio panics and keeps what it was given,
+            // until another thread may come to it. When the runtime shuts down, it drops that.
+            Self::Runtime(handle) => panic::guard(|| drop(handle.spawn_blocking(run)))
+                .map_err(|panic| io::Error::other(panic.message)),
+        };
+        match spawned {
+            Ok(()) => Ok(()),
+            Err(error) => take(&place).map_or(Ok(()), |work| Err((work, error))),
         }
     }
 }
 
-fn take(lease: &Mutex<Option<Lease>>) -> Option<Lease> {
-    lease.lock().unwrap_or_else(PoisonError::into_inner).take()
+fn spawn_thread(name: String, stack: usize, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let thread = std::thread::Builder::new().name(name).stack_size(stack);
+    thread.spawn(run).map(drop)
+}
+
+fn take(place: &Mutex<Option<Work>>) -> Option<Work> {
+    place.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 impl fmt::Debug for Spawner {

@@ -22,7 +22,7 @@ const LAYERS: &[Layer] = &[
         together: false,
     },
     Layer {
-        modules: &["wait", "as_completed", "map", "executor", "stream"],
+        modules: &["wait", "as_completed", "group", "map", "executor", "stream"],
         together: true,
     },
     // What runs tasks: neither knows of the other.

@@ -1,12 +1,14 @@
 //! The pool in the process that made it: what is submitted, which worker gets it, what comes back, and
 //! who lives and dies.
 
+mod admission;
 mod callbacks;
 mod collector;
 mod limits;
 mod options;
 mod shared;
 mod state;
+mod statistics;
 mod supervisor;
 mod task;
 mod wait_set;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::executor::Observer;
+use crate::process::carried::Capture;
 use crate::process::record::Name;
 
 /// Validated options.
@@ -21,5 +22,8 @@ pub(in crate::process) struct Options {
     pub(in crate::process) kill_grace: Duration,
     pub(in crate::process) idle_timeout: Duration,
     pub(in crate::process) max_payload: u64,
+    pub(in crate::process) queue_limit: Option<usize>,
+    pub(in crate::process) queue_bytes: Option<u64>,
     pub(in crate::process) observer: Option<Arc<dyn Observer>>,
+    pub(in crate::process) contexts: Vec<Capture>,
 }

@@ -7,26 +7,26 @@ use std::time::{Duration, Instant};
 
 use histogram::AtomicHistogram;
 
+use super::admission;
 use super::callbacks::Callbacks;
 use super::limits::RunClock;
 use super::options::Options;
-use super::state::{Actions, Counts, PoolPhase, Resolved, State};
+use super::state::{Actions, PoolPhase, Resolved, State};
 use super::supervisor::{self, Notifier};
 use super::task::{Arguments, ChunkState, RemoteTask, SealedArguments};
 use super::wait_set::Control;
-use super::worker_state::{Completion, Life};
+use super::worker_state::Completion;
 use crate::error::{Direction, Ran, Rejection, TaskError};
 use crate::executor::{
-    GROUPING_POWER, MAX_VALUE_POWER, Portable, Run, Shutdown, Stats, TaskOptions, Times,
+    Admission, GROUPING_POWER, MAX_VALUE_POWER, Place, Portable, Run, Shutdown, TaskOptions,
 };
 use crate::id::OwnerId;
 use crate::panic;
 use crate::process::call::encode;
-use crate::process::clock;
 use crate::process::record::Name;
 use crate::process::ring::{Phase, TASK_BYTES};
-use crate::process::stats::{WorkerState, WorkerStats};
 use crate::process::sys::{self, Exit, Signal};
+use crate::process::{carried, clock};
 use crate::task::{
     AbortOutcome, CellRef, Outcome, Owner, Payload, Promise, Registration, TaskFuture, TaskInfo,
     register,
@@ -43,6 +43,7 @@ pub(in crate::process) struct Shared {
     pub(in crate::process) id: OwnerId,
     pub(in crate::process) options: Options,
     pub(in crate::process) state: Mutex<State>,
+    pub(super) admission: Admission,
     /// Wakes the collector.
     pub(in crate::process) control: Arc<Control>,
     /// Wakes the supervisor.
@@ -50,8 +51,8 @@ pub(in crate::process) struct Shared {
     pub(in crate::process) callbacks: Callbacks,
     /// Workers that are gone, for the collector.
     exits: Mutex<Vec<(u64, Exit)>>,
-    waiting_times: AtomicHistogram,
-    running_times: AtomicHistogram,
+    pub(super) waiting_times: AtomicHistogram,
+    pub(super) running_times: AtomicHistogram,
     registration: OnceLock<Registration>,
     /// For those who must not keep the pool.
     pub(in crate::process) me: Weak<Self>,
@@ -89,6 +90,12 @@ impl Shared {
             id: OwnerId::next(),
             callbacks: Callbacks::new(&options.name),
             state: Mutex::new(State::new(options.observer.is_some())),
+            admission: Admission::new(
+                options.max_workers,
+                options.queue_limit,
+                options.queue_bytes,
+            )
+            .of_generation(sys::generation),
             options,
             control: Arc::default(),
             notifier: Notifier::default(),
@@ -122,9 +129,15 @@ impl Shared {
             notify,
             limits,
             begun,
+            retried,
             retry,
+            closed,
             discarded,
         } = actions;
+        if let Some(why) = closed {
+            // First: the places of what was resolved go to nobody then.
+            self.admission.close(&why);
+        }
         for link in wake {
             link.wake();
         }
@@ -140,6 +153,11 @@ impl Shared {
         for (task, worker, now) in begun {
             let waited = Duration::from_nanos(now.saturating_sub(task.queued_at()));
             self.observe(|observer| observer.started(task.info(), worker, waited));
+        }
+        for (task, error) in retried {
+            task.in_span(|| {
+                tracing::warn!(task = ?task.info(), %error, "a worker process was lost, and its task is tried again");
+            });
         }
         for resolved in resolved {
             self.give(resolved);
@@ -177,7 +195,7 @@ impl Shared {
             self.observe(|observer| observer.finished(info, outcome, run));
         }
         match completion {
-            Completion::Value(bytes) => task.promise.fulfil(bytes),
+            Completion::Value(bytes) => task.fulfil(bytes),
             Completion::Chunk => task.fulfil_chunk(),
             Completion::Error(error) => {
                 if error.is_worker_lost() {
@@ -228,7 +246,7 @@ impl Shared {
 
     /// This process is a fork of the one that made the pool: it has neither its threads nor its shared
     /// memory, and a lock may be held by nobody.
-    fn is_copy(&self) -> bool {
+    pub(super) fn is_copy(&self) -> bool {
         self.generation != sys::generation()
     }
 
@@ -241,17 +259,29 @@ impl Shared {
         arguments: Result<Payload, TaskError>,
         chunk: Option<Box<ChunkState>>,
         decode: fn(&[u8]) -> Result<T, TaskError>,
+        place: Option<Place>,
         options: &TaskOptions,
     ) -> TaskFuture<T> {
         if self.is_copy() {
-            return TaskFuture::ready(Err(copy()));
+            return TaskFuture::ready(Err(admission::copy()));
         }
         let extras = options.extras();
+        let task_name = extras.as_ref().and_then(|extras| extras.name.as_deref());
+        let carried = carried::pack(task_name, &self.options.contexts);
         let is_rare = extras.is_some();
         let run_timeout = options.run_limit();
         let (promise, future) = TaskFuture::remote(decode, self.id, self.queued_at(), extras);
-        let arguments = match arguments.and_then(|bytes| self.bounded(bytes, chunk.is_none())) {
-            Ok(arguments) => arguments,
+        let size = arguments.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        let place = match self.admission.admit(place, size) {
+            Ok(place) => place,
+            Err(why) => {
+                self.refuse(promise, why);
+                return future;
+            }
+        };
+        let arguments = arguments.and_then(|bytes| self.bounded(bytes, chunk.is_none()));
+        let (arguments, carried) = match arguments.and_then(|arguments| Ok((arguments, carried?))) {
+            Ok(all) => all,
             Err(error) => {
                 let mut state = self.lock();
                 state.counts.submitted += 1;
@@ -269,16 +299,20 @@ impl Shared {
             promise,
             call: name,
             arguments,
+            place,
+            carried,
             run_timeout,
             chunk,
             returns: 0,
             was_told: false,
+            priority: options.urgency(),
+            is_due: false,
+            retries: options.most_retries(),
+            loss: None,
         };
         if let Err(error) = self.push(task) {
             let (task, why) = *error;
-            panic::contain(
-                || tracing::debug!(task = ?task.cell().info(), %why, "a task was rejected"),
-            );
+            admission::trace_rejection(task.cell(), &why);
             task.fail(why);
             return future;
         }
@@ -311,7 +345,7 @@ impl Shared {
             return Err(Box::new((task, why)));
         }
         state.counts.submitted += 1;
-        state.queue.push_back(task);
+        state.enqueue(task);
         state.dispatch(&self.options, now, &mut actions);
         let needs_supervisor = actions.notify && !state.has_supervisor;
         if needs_supervisor {
@@ -467,6 +501,7 @@ impl Shared {
         let mut state = self.lock();
         if state.is_open() {
             state.phase = PoolPhase::ShutDown;
+            actions.closed = Some(TaskError::rejected(Rejection::ShutDown));
         }
         more(&mut state, &mut actions);
         state.dispatch(&self.options, now, &mut actions);
@@ -499,68 +534,6 @@ impl Shared {
                 }),
             }
         }
-    }
-
-    pub(in crate::process) fn stats(&self) -> Stats {
-        if self.is_copy() {
-            return Stats::none(self.options.max_workers);
-        }
-        let state = self.lock();
-        let Counts {
-            submitted,
-            rejected,
-            finished,
-        } = state.counts.clone();
-        let running = state.running();
-        let count = |wanted: fn(&super::worker_state::Worker) -> bool| {
-            state.workers.iter().filter(|worker| wanted(worker)).count()
-        };
-        let workers = state.workers.len();
-        let idle = count(|worker| {
-            matches!(worker.life, Life::Starting | Life::Ready) && worker.unfinished() == 0
-        });
-        drop(state);
-        let finished_count: u64 = finished.iter().sum();
-        Stats {
-            submitted,
-            taken: (finished_count + running).min(submitted),
-            finished,
-            rejected,
-            occupied: usize::try_from(running).unwrap_or(usize::MAX),
-            workers,
-            idle,
-            max_workers: self.options.max_workers,
-            waiting_times: Times(self.waiting_times.load()),
-            running_times: Times(self.running_times.load()),
-        }
-    }
-}
-
-impl Shared {
-    pub(in crate::process) fn worker_stats(&self) -> Vec<WorkerStats> {
-        if self.is_copy() {
-            return Vec::new();
-        }
-        let state = self.lock();
-        let mut workers: Vec<WorkerStats> = state
-            .workers
-            .iter()
-            .map(|worker| WorkerStats {
-                id: worker.place,
-                pid: worker.link.pid,
-                state: match worker.life {
-                    Life::Starting => WorkerState::Starting,
-                    Life::Ready if worker.unfinished() == 0 => WorkerState::Idle,
-                    Life::Ready => WorkerState::Busy,
-                    Life::Leaving | Life::Ending => WorkerState::Ending,
-                },
-                tasks: worker.finished,
-                restarts: state.restarts_of(worker.place),
-            })
-            .collect();
-        drop(state);
-        workers.sort_by_key(|worker| worker.id);
-        workers
     }
 }
 
@@ -640,12 +613,6 @@ impl Owner for Shared {
     fn run_callbacks(&self, run: Box<dyn FnOnce() + Send>) {
         self.callbacks.run(run);
     }
-}
-
-/// The error of a pool that was copied by a fork.
-fn copy() -> TaskError {
-    TaskError::rejected(Rejection::Broken)
-        .caused_by("this process is a fork of the one that made the pool: make a pool of its own")
 }
 
 pub(in crate::process) struct ThreadGuard {

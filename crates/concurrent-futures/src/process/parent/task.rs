@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::process::{Resource, getrlimit};
 
 use crate::error::TaskError;
+use crate::executor::Place;
 use crate::process::items;
 use crate::process::record::Name;
 use crate::process::ring::Violation;
@@ -21,12 +22,23 @@ pub(in crate::process) struct RemoteTask {
     pub(in crate::process) promise: Remote,
     pub(in crate::process) call: Name,
     pub(in crate::process) arguments: Arguments,
+    /// Given back before the result can be seen, and never under the pool's lock.
+    pub(in crate::process) place: Place,
+    /// What travels beside them, in every frame of the task.
+    pub(in crate::process) carried: Box<[u8]>,
     pub(in crate::process) run_timeout: Option<Duration>,
     pub(in crate::process) chunk: Option<Box<ChunkState>>,
     /// How many workers had it next, and were gone before it began.
     pub(in crate::process) returns: u32,
     /// The observer was told that it has begun.
     pub(in crate::process) was_told: bool,
+    pub(in crate::process) priority: i32,
+    /// It was taken from the queue for its age, and is not taken back for a more urgent one.
+    pub(in crate::process) is_due: bool,
+    /// How often it is run again after it was lost with its worker; each item of a chunk is.
+    pub(in crate::process) retries: u32,
+    /// How it was lost, if it is tried again. Of a chunk, the first item that has no result.
+    pub(in crate::process) loss: Option<TaskError>,
 }
 
 /// Encoded arguments.
@@ -95,6 +107,8 @@ pub(in crate::process) struct ChunkState {
     pub(in crate::process) handed: usize,
     /// How many had a result when those were handed over.
     handed_from: usize,
+    /// Where the results of those begin.
+    results_from: usize,
     /// Where they begin and end within the arguments.
     offset: usize,
     end: usize,
@@ -111,6 +125,7 @@ impl ChunkState {
             done: 0,
             handed: 0,
             handed_from: 0,
+            results_from: size_of::<u64>(),
             offset: 0,
             end: 0,
             nanos: 0,
@@ -138,6 +153,26 @@ impl ChunkState {
         self.done += 1;
     }
 
+    /// Puts an error in the place of each value that was got since the last hand-over. Other errors
+    /// stay: they were first.
+    ///
+    /// # Errors
+    /// Never for results that the pool has put together.
+    pub(in crate::process) fn spoil(&mut self, error: &TaskError) -> Result<(), Violation> {
+        let results = self.results.split_off(self.results_from);
+        self.done = self.handed_from;
+        let mut rest = &results[..];
+        while let Some((item, after)) = items::split_first(rest)? {
+            if item.kind == items::VALUE {
+                self.push_error(error);
+            } else {
+                self.extend(1, &rest[..rest.len() - after.len()]);
+            }
+            rest = after;
+        }
+        Ok(())
+    }
+
     /// How many items have got a result since the last hand-over.
     pub(in crate::process) fn results_of_this_hand_over(&self) -> usize {
         self.done - self.handed_from
@@ -160,6 +195,11 @@ impl RemoteTask {
         self.promise.cell()
     }
 
+    /// It is tried again. How often it was lost is in the error.
+    pub(in crate::process) fn was_lost(&self) -> bool {
+        self.loss.is_some()
+    }
+
     /// Decides what the next hand-over takes: of a chunk, up to `most` items of up to `most_bytes`
     /// together, and at least one.
     ///
@@ -180,6 +220,7 @@ impl RemoteTask {
             chunk.handed = handed;
             chunk.end = chunk.offset + length;
             chunk.handed_from = chunk.done;
+            chunk.results_from = chunk.results.len();
         }
         Ok(())
     }
@@ -211,17 +252,29 @@ impl RemoteTask {
         let Self {
             promise,
             arguments,
+            place,
             chunk,
             ..
         } = self;
-        drop((arguments, chunk));
+        drop((arguments, place, chunk));
         promise.fail(error);
     }
 
+    pub(in crate::process) fn fulfil(self, value: Payload) {
+        let Self {
+            promise,
+            arguments,
+            place,
+            ..
+        } = self;
+        drop((arguments, place));
+        promise.fulfil(value);
+    }
+
     /// Gives the results of a chunk whose items all have one.
-    pub(in crate::process) fn fulfil_chunk(self) {
-        if let Some(chunk) = self.chunk {
-            self.promise.fulfil(Payload::from_vec(chunk.into_results()));
+    pub(in crate::process) fn fulfil_chunk(mut self) {
+        if let Some(chunk) = self.chunk.take() {
+            self.fulfil(Payload::from_vec(chunk.into_results()));
         }
     }
 }

@@ -98,6 +98,15 @@ enum Entry {
     Gone,
 }
 
+impl Entry {
+    fn handed(&self) -> Option<&Handed> {
+        match self {
+            Self::Task(handed) => Some(handed),
+            Self::Gone => None,
+        }
+    }
+}
+
 pub(in crate::process) struct Handed {
     pub(in crate::process) task: RemoteTask,
     pub(in crate::process) at: u64,
@@ -179,6 +188,12 @@ impl Worker {
         self.life == Life::Ready && self.unfinished == 0
     }
 
+    /// Nothing is laid ready behind a task that was lost with a worker before.
+    pub(in crate::process) fn is_reserved(&self) -> bool {
+        let last = self.entries.iter().rev().find_map(Entry::handed);
+        last.is_some_and(|handed| handed.task.was_lost())
+    }
+
     /// It may get one more task.
     pub(in crate::process) fn has_tasks_left(&self, options: &Options) -> bool {
         options
@@ -202,9 +217,10 @@ impl Worker {
             items: 0,
             is_large: false,
             is_timed: false,
+            carried: 0,
             id: 0,
         };
-        self.send(task::INITIALIZE, header, argument)
+        self.send(task::INITIALIZE, header, &[], argument)
     }
 
     /// Hands a task over, with up to `most` items of a chunk.
@@ -213,14 +229,14 @@ impl Worker {
         mut task: RemoteTask,
         most: usize,
         now: u64,
-    ) -> Result<u64, (RemoteTask, Refusal)> {
+    ) -> Result<u64, Box<(RemoteTask, Refusal)>> {
         if self.entries.len() >= SLOTS {
-            return Err((task, Refusal::Full));
+            return Err(Box::new((task, Refusal::Full)));
         }
         let number = self.next_number();
         match self.send_task(&mut task, number, most) {
             Ok(()) => {}
-            Err(refusal) => return Err((task, refusal)),
+            Err(refusal) => return Err(Box::new((task, refusal))),
         }
         self.given += task.chunk.as_ref().map_or(1, |chunk| chunk.handed);
         self.unfinished += 1;
@@ -246,37 +262,42 @@ impl Worker {
             items: 0,
             is_large: false,
             is_timed: task.run_timeout.is_some(),
+            carried: u16::try_from(task.carried.len()).unwrap_or(0),
             id: task.cell().id().get(),
         };
         if let Arguments::Sealed(sealed) = &task.arguments {
             header.is_large = true;
-            return self.send_sealed(task::RUN, header, &sealed.file);
+            return self.send_sealed(task::RUN, header, &task.carried, &sealed.file);
         }
         task.prepare(most, TASK_BYTES)?;
         if let Some(chunk) = &task.chunk {
             header.items = u32::try_from(chunk.handed).unwrap_or(u32::MAX);
         }
-        self.send(task::RUN, header, task.outgoing())
+        self.send(task::RUN, header, &task.carried, task.outgoing())
     }
 
     /// Bytes that are too long for a frame go as a file.
-    fn send(&mut self, kind: u32, mut header: TaskHeader, bytes: &[u8]) -> Result<(), Refusal> {
+    fn send(
+        &mut self,
+        kind: u32,
+        mut header: TaskHeader,
+        carried: &[u8],
+        bytes: &[u8],
+    ) -> Result<(), Refusal> {
         if bytes.len() > TASK_BYTES {
             header.is_large = true;
             let ring = &self.link.memory.tasks;
-            if !self
-                .writer
-                .has_room(ring, TaskHeader::BYTES + size_of::<u64>())?
-            {
+            let needed = TaskHeader::BYTES + carried.len() + size_of::<u64>();
+            if !self.writer.has_room(ring, needed)? {
                 return Err(Refusal::Full);
             }
             let sealed = Sealed::of(bytes).map_err(Self::refusal)?;
-            return self.send_sealed(kind, header, &sealed);
+            return self.send_sealed(kind, header, carried, &sealed);
         }
         let ring = &self.link.memory.tasks;
         match self
             .writer
-            .write(ring, kind, &[&header.to_bytes(), bytes])?
+            .write(ring, kind, &[&header.to_bytes(), carried, bytes])?
         {
             true => Ok(()),
             false => Err(Refusal::Full),
@@ -302,14 +323,13 @@ impl Worker {
         &mut self,
         kind: u32,
         header: TaskHeader,
+        carried: &[u8],
         sealed: &Sealed,
     ) -> Result<(), Refusal> {
         let ring = &self.link.memory.tasks;
         let length = (sealed.len() as u64).to_le_bytes();
-        if !self
-            .writer
-            .has_room(ring, TaskHeader::BYTES + length.len())?
-        {
+        let needed = TaskHeader::BYTES + carried.len() + length.len();
+        if !self.writer.has_room(ring, needed)? {
             return Err(Refusal::Full);
         }
         match self.link.channel.send(&[0], &[sealed.descriptor()]) {
@@ -318,7 +338,7 @@ impl Worker {
         }
         let written = self
             .writer
-            .write(ring, kind, &[&header.to_bytes(), &length])?;
+            .write(ring, kind, &[&header.to_bytes(), carried, &length])?;
         debug_assert!(written, "there was room");
         Ok(())
     }
@@ -344,10 +364,7 @@ impl Worker {
     pub(in crate::process) fn tasks(&self) -> impl Iterator<Item = (u64, &Handed)> {
         (self.first..)
             .zip(&self.entries)
-            .filter_map(|(number, entry)| match entry {
-                Entry::Task(handed) => Some((number, handed)),
-                Entry::Gone => None,
-            })
+            .filter_map(|(number, entry)| Some((number, entry.handed()?)))
     }
 
     /// It is being ended for the sake of this task.
@@ -412,6 +429,20 @@ impl Worker {
         taken
     }
 
+    /// How many of the tasks that lie ready last are less urgent, and may be taken back for that.
+    pub(in crate::process) fn less_urgent(&self, priority: i32) -> usize {
+        (self.first..self.next_number())
+            .rev()
+            .zip(self.entries.iter().rev())
+            .filter_map(|(number, entry)| Some((number, &entry.handed()?.task)))
+            .take_while(|(number, task)| {
+                task.priority < priority
+                    && !task.is_due
+                    && self.phase(*number) == Some(Phase::Handed)
+            })
+            .count()
+    }
+
     fn remove(&mut self, number: u64) -> Option<Handed> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
         let entry = self.entries.get_mut(index)?;
@@ -466,14 +497,21 @@ impl Worker {
             return Err(Violation("a result came for no task"));
         };
         if reply.items > 0 {
-            let chunk = self
-                .handed_mut(number)
-                .and_then(|handed| handed.task.chunk.as_mut());
-            let Some(chunk) = chunk.filter(|chunk| chunk.handed >= reply.items) else {
+            let task = self.handed_mut(number).map(|handed| &mut handed.task);
+            let Some(RemoteTask {
+                chunk: Some(chunk),
+                loss,
+                ..
+            }) = task
+            else {
                 return Err(Violation("an item's result came where there is no chunk"));
             };
+            if chunk.handed < reply.items {
+                return Err(Violation("more results came than there are items"));
+            }
             chunk.handed -= reply.items;
             chunk.extend(reply.items, &reply.bytes);
+            *loss = None;
             self.finished += reply.items as u64;
             return Ok(Applied::Item);
         }
@@ -481,26 +519,20 @@ impl Worker {
         if reply.number != number {
             return Err(Violation("a result came out of order"));
         }
-        let Some(mut handed) = self.remove(number) else {
+        let Some(handed) = self.handed_mut(number) else {
             return Err(Violation("a result came for no task"));
         };
-        match (reply.kind, &mut handed.task.chunk) {
-            (reply::VALUE, None) => {
-                self.finished += 1;
-                let value = Completion::Value(reply.bytes);
-                Ok(Applied::Finished(handed, value, reply.nanos))
-            }
+        // It stays here until all is checked: what is lost with its worker is looked after.
+        let completion = match (reply.kind, &mut handed.task.chunk) {
+            (reply::VALUE, None) => Completion::Value(reply.bytes),
             (reply::ERROR, None) => {
-                self.finished += 1;
                 let unknown = || TaskError::failed("the worker gave no error");
-                let error = reply.error.unwrap_or_else(unknown);
-                Ok(Applied::Finished(
-                    handed,
-                    Completion::Error(error),
-                    reply.nanos,
-                ))
+                Completion::Error(reply.error.unwrap_or_else(unknown))
             }
-            (reply::END, Some(chunk)) => {
+            (reply::END | reply::ERROR, Some(chunk)) => {
+                if let Some(error) = &reply.error {
+                    chunk.spoil(error)?;
+                }
                 chunk.nanos = chunk.nanos.saturating_add(reply.nanos);
                 let was_asked_to_stop = chunk.handed > 0;
                 if was_asked_to_stop {
@@ -508,16 +540,25 @@ impl Worker {
                         chunk.push_error(&TaskError::cancelled());
                     }
                 }
-                if chunk.left() == 0 {
-                    Ok(Applied::Finished(handed, Completion::Chunk, reply.nanos))
-                } else {
+                if chunk.left() > 0 {
                     handed.task.skip_done()?;
-                    Ok(Applied::Partly(handed.task))
                 }
+                Completion::Chunk
             }
-            _ => Err(Violation(
-                "a result came of a kind that its task does not give",
-            )),
+            _ => {
+                return Err(Violation(
+                    "a result came of a kind that its task does not give",
+                ));
+            }
+        };
+        let Some(handed) = self.remove(number) else {
+            return Err(Violation("a result came for no task"));
+        };
+        match &handed.task.chunk {
+            Some(chunk) if chunk.left() > 0 => return Ok(Applied::Partly(handed.task)),
+            Some(_) => {}
+            None => self.finished += 1,
         }
+        Ok(Applied::Finished(handed, completion, reply.nanos))
     }
 }

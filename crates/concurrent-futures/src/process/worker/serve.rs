@@ -13,7 +13,7 @@ use crate::process::patience::{FEW, Patience};
 use crate::process::record::{self, Call};
 use crate::process::ring::{Memory, RESULT_BYTES, Reader, Violation, Writer};
 use crate::process::sys::{self, Channel, Mapped, Sealed, Segment, futex};
-use crate::process::{clock, items};
+use crate::process::{carried, clock, items};
 use crate::task::RemoteCurrent;
 
 /// What a worker is told when it begins.
@@ -182,7 +182,8 @@ impl Worker {
     }
 
     fn run(&mut self, frame: &[u8]) -> Result<(), Violation> {
-        let (header, arguments) = TaskHeader::split(frame)?;
+        let (header, rest) = TaskHeader::split(frame)?;
+        let (carried, arguments) = header.split_rest(rest)?;
         let slot = self.memory.slot(header.number);
         // Also if it was taken back: what comes by the channel keeps to the order of the frames. If it
         // does not come, this worker is of no use any more, and another one gets the task.
@@ -199,15 +200,20 @@ impl Worker {
         }
         let begun = self.now;
         let number = header.number;
-        let _current =
-            TaskId::from_number(header.id).map(|id| RemoteCurrent::enter(id, number, self.memory));
-        let call = find(header);
+        let name = carried::name_in(carried)?;
+        let _current = TaskId::from_number(header.id)
+            .map(|id| RemoteCurrent::enter(id, name, number, self.memory));
+        if header.items > 0 && !slot.start_item(number, 1, begun) {
+            halt();
+        }
+        // Not before the first item has begun: a context that ends the process costs that one.
+        let call = carried::enter_all(carried).and_then(|()| find(header));
         let nanos = |end: u64| ReplyHeader {
             number,
             nanos: end.saturating_sub(begun),
         };
         if header.items == 0 {
-            let kind = match call {
+            let mut kind = match call {
                 Ok(call) if call(arguments, &mut self.out) => reply::VALUE,
                 Ok(_) => reply::ERROR,
                 Err(error) => {
@@ -215,6 +221,13 @@ impl Worker {
                     reply::ERROR
                 }
             };
+            if let Err(error) = carried::leave_all()
+                && kind == reply::VALUE
+            {
+                self.out.clear();
+                encode_error(&error, &mut self.out);
+                kind = reply::ERROR;
+            }
             drop(large);
             let kind = self.bound(kind, reply::ERROR);
             self.now = clock::now();
@@ -226,11 +239,20 @@ impl Worker {
             self.out = out;
         } else {
             self.run_items(header, arguments, call)?;
+            let left = carried::leave_all();
             self.now = clock::now();
             if !slot.finish(number) {
                 halt();
             }
-            self.reply(reply::END, &nanos(self.now).to_bytes(), &[])?;
+            let end = nanos(self.now).to_bytes();
+            match left {
+                Ok(()) => self.reply(reply::END, &end, &[])?,
+                Err(error) => {
+                    let mut out = Vec::new();
+                    encode_error(&error, &mut out);
+                    self.reply(reply::ERROR, &end, &out)?;
+                }
+            }
         }
         self.tell();
         Ok(())

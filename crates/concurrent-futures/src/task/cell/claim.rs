@@ -20,13 +20,19 @@ use crate::task::state::{self, State};
 pub(in crate::task) struct Claimable<T>(CellRef, PhantomData<fn(T)>);
 
 impl<T: Send + 'static> Claimable<T> {
-    /// A task whose result comes from elsewhere: the right to make it, and the right to have it.
-    pub(in crate::task) fn new(extras: Option<Box<Extras>>) -> (Self, ResultRef<T>) {
+    /// A task whose result comes from elsewhere: the right to make it, and the right to have it. If it
+    /// comes from a pool, those who wait for it wait for that pool.
+    pub(in crate::task) fn new(pool: OwnerId, extras: Option<Box<Extras>>) -> (Self, ResultRef<T>) {
         let stage = Stage {
             job: ManuallyDrop::new(()),
         };
-        let state = State::queued(2, state::OUTSIDE);
-        let cell = Cell::<Outside<T>>::allocate(state, OwnerId::NONE, 0, extras, stage);
+        let of_pool = if pool == OwnerId::NONE {
+            0
+        } else {
+            state::OF_POOL
+        };
+        let state = State::queued(2, state::OUTSIDE | of_pool);
+        let cell = Cell::<Outside<T>>::allocate(state, pool, 0, extras, stage);
         (Self(CellRef(cell), PhantomData), ResultRef::of(cell))
     }
 

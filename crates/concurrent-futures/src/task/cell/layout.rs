@@ -3,7 +3,7 @@
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ptr::NonNull;
 
-use super::current::CurrentCell;
+use super::current::with_task;
 use super::kind::{AnyDecoder, Kind};
 use super::reference::CellRef;
 use super::runnable::Recorder;
@@ -111,37 +111,38 @@ impl<K: Kind> Cell<K> {
         if let Some(extras) = cell.extras() {
             cell.start_run_clock(extras);
         }
-        let result = {
-            let _current = CurrentCell::enter(header);
-            match panic::guard(|| match cell.extras() {
+        with_task(cell.id(), |frame| {
+            let body = || match cell.extras() {
                 None => K::run(job),
                 Some(extras) => extras.surround(|| K::run(job)),
-            }) {
+            };
+            // SAFETY: `cell` is a reference, and is given back only below.
+            let result = match unsafe { frame.run(header, || panic::guard(body)) } {
                 Ok(result) => result,
                 Err(panic) => Err(TaskError::panicked(panic)),
+            };
+            let result = result.map_err(|error| cell.name_error(error));
+            if cell.state().load().has(state::OUTSIDE) {
+                if !cell.state().claim_running() {
+                    guarded_drop(result);
+                    recorder.overtaken();
+                    return;
+                }
+                cell.stop_clock(Clock::Run);
             }
-        };
-        let result = result.map_err(|error| cell.name_error(error));
-        if cell.state().load().has(state::OUTSIDE) {
-            if !cell.state().claim_running() {
-                guarded_drop(result);
-                recorder.overtaken();
-                return;
+            let outcome = Outcome::of(&result);
+            recorder.finished(cell.info(), outcome);
+            // SAFETY: the stage is empty while RUNNING, and the right to fill it was won above, or is
+            // the runner's alone (no `OUTSIDE`).
+            unsafe {
+                Self::with_stage(header, |stage| {
+                    (*stage).result = ManuallyDrop::new(K::store(result));
+                });
             }
-            cell.stop_clock(Clock::Run);
-        }
-        let outcome = Outcome::of(&result);
-        recorder.finished(cell.info(), outcome);
-        // SAFETY: the stage is empty while RUNNING, and the right to fill it was won above, or is
-        // the runner's alone (no `OUTSIDE`).
-        unsafe {
-            Self::with_stage(header, |stage| {
-                (*stage).result = ManuallyDrop::new(K::store(result));
-            });
-        }
-        if cell.publish(outcome) {
-            recorder.told();
-        }
+            if cell.publish(outcome) {
+                recorder.told();
+            }
+        });
     }
 
     /// # Safety

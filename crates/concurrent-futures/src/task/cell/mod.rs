@@ -38,14 +38,18 @@ mod layout;
 mod reference;
 mod result;
 mod runnable;
+mod scoped;
 #[cfg(all(test, not(concurrent_futures_loom)))]
 mod tests;
 
 pub(in crate::task) use claim::Claimable;
-pub(in crate::task) use current::current;
+pub(in crate::task) use current::{OnThread, current, tasks_on_this_thread};
 pub(in crate::task) use kind::{Decoder, Stored};
 pub(in crate::task) use result::ResultRef;
 
 pub(crate) use claim::Remote;
 pub(crate) use reference::CellRef;
-pub(crate) use runnable::{Recorder, Runnable};
+pub(crate) use runnable::{Recorder, Runnable, Started};
+
+pub use scoped::Scope;
+pub(crate) use scoped::{Kept, Lent, Place};

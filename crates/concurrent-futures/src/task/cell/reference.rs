@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::current::with_task;
 use super::layout::Header;
 use crate::error::{Clock, Rejection, TaskError};
-use crate::id::TaskId;
+use crate::id::{OwnerId, TaskId};
 use crate::panic;
 use crate::sync::Ordering;
 use crate::task::extras::{Extras, run_callback};
@@ -19,7 +20,7 @@ use crate::task::state::{self, Published, Snapshot, State};
 use crate::time::{Alarm, Deadline, schedule};
 
 /// A counted reference to a cell, without a right to job or result.
-pub(crate) struct CellRef(pub(super) NonNull<Header>);
+pub struct CellRef(pub(super) NonNull<Header>);
 
 // SAFETY: what a `CellRef` reaches is atomic, constant, `Send` (job and result, which are dropped or
 // run by whoever wins the right to) or guarded by the contract above.
@@ -43,6 +44,10 @@ impl CellRef {
 
     pub(crate) fn id(&self) -> TaskId {
         self.header().id
+    }
+
+    pub(crate) fn owner(&self) -> OwnerId {
+        self.header().owner
     }
 
     pub(crate) fn queued_at(&self) -> u64 {
@@ -152,6 +157,24 @@ impl CellRef {
         self.state().start() || self.is_unfinished()
     }
 
+    /// The pool that counts this task.
+    fn owner_to_tell(&self) -> Option<Arc<dyn Owner>> {
+        match self.is_of_pool() {
+            true => None,
+            false => owner::find(self.header().owner),
+        }
+    }
+
+    /// Others than who runs it may make it final.
+    pub(in crate::task) fn is_open_to_others(&self) -> bool {
+        self.snapshot().has(state::OUTSIDE)
+    }
+
+    /// It is not a task but a promise of its pool: of a place while queued, of its end afterwards.
+    pub(in crate::task) fn is_of_pool(&self) -> bool {
+        self.snapshot().has(state::OF_POOL)
+    }
+
     fn remote_owner(&self, snapshot: Snapshot) -> Option<Arc<dyn Owner>> {
         snapshot
             .has(state::REMOTE)
@@ -206,6 +229,19 @@ impl CellRef {
         }
     }
 
+    pub(in crate::task) fn is_listed(&self) -> bool {
+        self.snapshot().has(state::LISTED)
+    }
+
+    /// Said by the future, of which there is one.
+    pub(in crate::task) fn set_listed(&self, is_listed: bool) {
+        if is_listed {
+            self.state().set(state::LISTED);
+        } else {
+            self.state().unset(state::LISTED);
+        }
+    }
+
     pub(crate) fn is_stop_requested(&self) -> bool {
         self.snapshot().has(state::STOP)
     }
@@ -236,26 +272,30 @@ impl CellRef {
         if !self.withdraw() {
             return false;
         }
-        // SAFETY: the claim of a queued task gives the right to its job.
-        unsafe { (self.header().vtable.discard_job)(self.0) };
-        self.stop_clock(Clock::Queue);
-        let error = self.name_error(error());
-        let outcome = Outcome::of_error(&error);
-        if let Some(owner) = owner::find(self.header().owner) {
-            owner.left_queue(self.info(), outcome);
-        }
-        self.publish_error(error, outcome);
+        with_task(self.id(), |_| {
+            // SAFETY: the claim of a queued task gives the right to its job.
+            unsafe { (self.header().vtable.discard_job)(self.0) };
+            self.stop_clock(Clock::Queue);
+            let error = self.name_error(error());
+            let outcome = Outcome::of_error(&error);
+            if let Some(owner) = self.owner_to_tell() {
+                owner.left_queue(self.info(), outcome);
+            }
+            self.publish_error(error, outcome);
+        });
         true
     }
 
     /// Makes a task that no queue has taken final, without telling its owner.
     pub(crate) fn refuse(&self, error: TaskError) {
         if self.state().claim_queued() {
-            // SAFETY: the claim of a queued task gives the right to its job.
-            unsafe { (self.header().vtable.discard_job)(self.0) };
-            let error = self.name_error(error);
-            let outcome = Outcome::of_error(&error);
-            self.publish_error(error, outcome);
+            with_task(self.id(), |_| {
+                // SAFETY: the claim of a queued task gives the right to its job.
+                unsafe { (self.header().vtable.discard_job)(self.0) };
+                let error = self.name_error(error);
+                let outcome = Outcome::of_error(&error);
+                self.publish_error(error, outcome);
+            });
         }
     }
 
@@ -267,7 +307,7 @@ impl CellRef {
         self.request_stop();
         let error = self.name_error(error());
         let outcome = Outcome::of_error(&error);
-        if let Some(owner) = owner::find(self.header().owner) {
+        if let Some(owner) = self.owner_to_tell() {
             owner.overtaken(self.info(), outcome);
         }
         self.publish_error(error, outcome);

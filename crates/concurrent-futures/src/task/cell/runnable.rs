@@ -67,6 +67,14 @@ impl Runnable {
     }
 }
 
+impl CellRef {
+    /// Begins a task that runs in this process and lies in a queue, where its [`Runnable`] stays.
+    pub(crate) fn begin(&self) -> Option<Started> {
+        let is_there = self.is_queued() && !self.is_of_pool();
+        (is_there && self.state().start()).then(|| Started(self.clone()))
+    }
+}
+
 impl Drop for Runnable {
     fn drop(&mut self) {
         if self.0.is_queued() {

@@ -1,9 +1,8 @@
 //! Cancelling, stopping, and looking.
 
-use std::collections::VecDeque;
-
 use super::{Actions, PoolPhase, State};
 use crate::error::TaskError;
+use crate::executor::Taken;
 use crate::process::parent::task::RemoteTask;
 use crate::process::parent::worker_state::Ending;
 use crate::process::ring::Phase;
@@ -21,8 +20,7 @@ impl State {
         let Some((index, number)) = place else {
             let is_claimed = cell.claim_queued();
             if is_claimed {
-                self.withdrawn += 1;
-                self.sweep(actions);
+                self.drop_claimed(cell, actions);
             }
             return is_claimed;
         };
@@ -38,14 +36,23 @@ impl State {
         }
     }
 
+    /// A task was claimed in the queue. If somebody may wait for its place it is taken out, which is
+    /// cheap where the queue is limited; otherwise it goes with others.
+    fn drop_claimed(&mut self, cell: &CellRef, actions: &mut Actions) {
+        let is_limited = |next: Taken<&RemoteTask>| next.task.place.is_counted();
+        if self.queue.peek().is_some_and(is_limited) {
+            let task = self.take_queued(cell);
+            actions.discarded.extend(task);
+        } else {
+            self.withdrawn += 1;
+            self.sweep(actions);
+        }
+    }
+
     /// Once most of the queue is cancelled, lets go of that part.
     pub(super) fn sweep(&mut self, actions: &mut Actions) {
         if self.withdrawn > 32 && self.withdrawn > self.queue.len() / 2 {
-            let (alive, gone) = std::mem::take(&mut self.queue)
-                .into_iter()
-                .partition(|task| task.cell().is_unfinished());
-            self.queue = alive;
-            let gone: VecDeque<RemoteTask> = gone;
+            let gone = self.queue.take_unless(|task| task.cell().is_unfinished());
             actions.discarded.extend(gone);
             self.withdrawn = 0;
         }
@@ -56,12 +63,7 @@ impl State {
         if let Some((index, number)) = self.place_of(cell) {
             let memory = &self.workers[index].link.memory;
             memory.slot(number).ask_to_stop(number);
-        } else if let Some(position) = self
-            .queue
-            .iter()
-            .position(|task| task.cell().id() == cell.id())
-            && let Some(task) = self.queue.remove(position)
-        {
+        } else if let Some(task) = self.take_queued(cell) {
             self.give_up(task, &TaskError::cancelled(), actions);
         }
     }
@@ -82,11 +84,7 @@ impl State {
                 }
                 taken
             }
-            None => self
-                .queue
-                .iter()
-                .position(|task| task.cell().id() == cell.id())
-                .and_then(|position| self.queue.remove(position)),
+            None => self.take_queued(cell),
         };
         match taken {
             Some(task) => {
@@ -95,6 +93,10 @@ impl State {
             }
             None => false,
         }
+    }
+
+    fn take_queued(&mut self, cell: &CellRef) -> Option<RemoteTask> {
+        self.queue.take(|task| task.cell().id() == cell.id())
     }
 
     /// Where a task is that was handed over.
@@ -136,15 +138,7 @@ impl State {
 
     /// Cancels all that has not begun.
     pub(in crate::process) fn cancel_all(&mut self, actions: &mut Actions) {
-        for index in 0..self.workers.len() {
-            let mut taken = self.workers[index].take_back_last(usize::MAX);
-            taken.reverse();
-            self.queue.extend(taken);
-        }
-        for task in std::mem::take(&mut self.queue) {
-            self.give_up(task, &TaskError::cancelled(), actions);
-        }
-        self.withdrawn = 0;
+        self.give_up_all(&TaskError::cancelled(), actions);
     }
 
     /// How many tasks run at this moment.

@@ -33,25 +33,37 @@ impl State {
         now: u64,
         actions: &mut Actions,
     ) {
-        while let Some(front) = self.queue.front() {
+        while let Some(next) = self.queue.peek() {
+            let front = next.task;
             if !front.cell().is_unfinished() {
                 self.withdrawn = self.withdrawn.saturating_sub(1);
-                actions.discarded.extend(self.queue.pop_front());
+                actions.discarded.extend(self.take_next());
                 continue;
             }
             if front.chunk.is_some() && front.cell().is_stop_requested() {
                 // It was handed over before, and taken back since it was asked.
-                if let Some(task) = self.queue.pop_front() {
+                if let Some(task) = self.take_next() {
                     self.give_up(task, &TaskError::cancelled(), actions);
                 }
                 continue;
             }
-            let Some(index) = self.pick(options) else {
+            let priority = front.priority;
+            let picked = self.pick(options);
+            let Some(index) = self.least_ahead(picked, priority) else {
                 break;
             };
-            let Some(task) = self.queue.pop_front() else {
+            let Some(task) = self.take_next() else {
                 break;
             };
+            // After it was taken from the queue: what comes back may be next there, for its age.
+            let has_taken_back = self.take_back_less_urgent(index, priority);
+            let is_its_turn = has_taken_back || picked == Some(index);
+            if !is_its_turn || !self.has_room(&self.workers[index], options) {
+                // What was to make room has begun, or more is in the way. Then all workers are busy, and
+                // what they say next leads here again.
+                self.put_back(task);
+                break;
+            }
             self.hand_over(index, task, options, now, actions);
         }
         // What filled it may have been taken back: then it says nothing by which it would be heard of.
@@ -59,15 +71,20 @@ impl State {
         if !self.queue.is_empty() && self.workers.iter().any(is_silent) {
             self.try_again(actions);
         }
-        if self.queue.is_empty() && self.queue.capacity() > MOST_KEPT {
-            self.queue.shrink_to(MOST_KEPT);
-        }
         if self.queue.is_empty() {
+            self.queue.shrink_to(MOST_KEPT);
             self.share(options, now, actions);
         } else {
             self.ask_for_workers(options, actions);
         }
         self.retire(options, actions);
+    }
+
+    fn take_next(&mut self) -> Option<RemoteTask> {
+        let taken = self.queue.pop()?;
+        let mut task = taken.task;
+        task.is_due |= taken.for_its_age;
+        Some(task)
     }
 
     /// The worker that gets the next task, if one has room.
@@ -95,19 +112,61 @@ impl State {
         if self.workers.len() < options.max_workers && self.failed_starts == 0 {
             return None;
         }
-        let depth = self.depth(options);
         self.workers
             .iter()
             .enumerate()
-            .filter(|(_, worker)| {
-                worker.life == Life::Ready
-                    && !worker.is_stuck
-                    && !worker.is_full
-                    && worker.unfinished() < depth
-                    && worker.has_tasks_left(options)
-            })
+            .filter(|(_, worker)| worker.life == Life::Ready && self.has_room(worker, options))
             .min_by_key(|(_, worker)| worker.unfinished())
             .map(|(index, _)| index)
+    }
+
+    /// One more task may lie at a worker, which is not told to end.
+    fn has_room(&self, worker: &Worker, options: &Options) -> bool {
+        let may_lie_behind = || {
+            worker.life == Life::Ready
+                && !worker.is_stuck
+                && !worker.is_reserved()
+                && worker.unfinished() < self.depth(options)
+        };
+        !worker.is_full
+            && worker.has_tasks_left(options)
+            && (worker.unfinished() == 0 || may_lie_behind())
+    }
+
+    /// The worker at which the fewest tasks are ahead of one of this priority, if what is less urgent
+    /// is taken back: the one that was picked, or one that has less urgent tasks lying ready.
+    fn least_ahead(&self, picked: Option<usize>, priority: i32) -> Option<usize> {
+        if !self.has_priorities || picked.is_some_and(|index| self.workers[index].unfinished() == 0)
+        {
+            return picked;
+        }
+        let ahead = |index: usize| {
+            let worker = &self.workers[index];
+            let less_urgent = worker.less_urgent(priority);
+            let can_swap = less_urgent > 0
+                && matches!(worker.life, Life::Starting | Life::Ready)
+                && !worker.is_full;
+            (can_swap || picked == Some(index)).then(|| worker.unfinished() - less_urgent)
+        };
+        (0..self.workers.len())
+            .filter_map(|index| Some((ahead(index)?, index)))
+            .min()
+            .map(|(_, index)| index)
+    }
+
+    /// Makes room for a task of this priority. False if there was nothing to take back.
+    fn take_back_less_urgent(&mut self, index: usize, priority: i32) -> bool {
+        if !self.has_priorities {
+            return false;
+        }
+        let worker = &mut self.workers[index];
+        let count = worker.less_urgent(priority);
+        let taken = worker.take_back_last(count);
+        let has_taken = !taken.is_empty();
+        for task in taken {
+            self.put_back(task);
+        }
+        has_taken
     }
 
     /// How many tasks a worker may have at a time.
@@ -139,7 +198,7 @@ impl State {
             .max_tasks_per_worker
             .map_or(usize::MAX, |most| most.saturating_sub(worker.given).max(1));
         let limit = task.run_timeout;
-        match worker.hand_over(task, most, now) {
+        let refused = match worker.hand_over(task, most, now) {
             Ok(number) => {
                 if let Some(limit) = limit {
                     actions.limits.push((worker.link.launch, number, limit));
@@ -152,23 +211,27 @@ impl State {
                     actions.wake.push(Arc::clone(&worker.link));
                 }
                 self.tell_begun(index, now, actions);
+                return;
             }
-            Err((task, Refusal::Full)) => {
+            Err(refused) => *refused,
+        };
+        match refused {
+            (task, Refusal::Full) => {
                 worker.is_full = true;
-                self.queue.push_front(task);
+                self.put_back(task);
             }
-            Err((task, Refusal::Lacking(error))) => {
+            (task, Refusal::Lacking(error)) => {
                 worker.is_full = true;
                 // What runs may give back what the system is short of.
                 if self.workers.iter().any(|worker| worker.unfinished() > 0) {
                     self.try_again(actions);
-                    self.queue.push_front(task);
+                    self.put_back(task);
                 } else {
                     self.give_up(task, &error, actions);
                 }
             }
-            Err((task, Refusal::Violation(violation))) => {
-                self.queue.push_front(task);
+            (task, Refusal::Violation(violation)) => {
+                self.put_back(task);
                 self.violated(index, violation, actions);
             }
         }
@@ -194,9 +257,9 @@ impl State {
         let most = spare(&self.workers[busiest]);
         // The last come first, and are pushed to the front in this order.
         for task in self.workers[busiest].take_back_last(most) {
-            self.queue.push_front(task);
+            self.put_back(task);
         }
-        while let Some(task) = self.queue.pop_front() {
+        while let Some(task) = self.take_next() {
             if task.chunk.is_some() && task.cell().is_stop_requested() {
                 self.give_up(task, &TaskError::cancelled(), actions);
                 continue;
@@ -207,12 +270,13 @@ impl State {
                     index != busiest
                         && worker.life == Life::Ready
                         && !worker.is_full
+                        && !worker.is_reserved()
                         && worker.unfinished() < most
                         && worker.has_tasks_left(options)
                 })
                 .min_by_key(|&index| self.workers[index].unfinished());
             let Some(index) = other else {
-                self.queue.push_front(task);
+                self.put_back(task);
                 break;
             };
             self.hand_over(index, task, options, now, actions);
@@ -239,7 +303,7 @@ impl State {
                 worker.is_stuck = true;
                 let most = worker.unfinished() - 1;
                 for task in worker.take_back_last(most) {
-                    self.queue.push_front(task);
+                    self.put_back(task);
                 }
             }
         }

@@ -6,14 +6,16 @@
 mod control;
 mod handing_over;
 mod results;
+#[cfg(test)]
+mod tests;
 mod workers;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::TaskError;
-use crate::executor::WorkerId;
+use crate::executor::{Ranked, WorkerId};
 use crate::process::parent::task::RemoteTask;
 use crate::process::parent::worker_state::{Completion, Link, Worker};
 use crate::process::sys::Signal;
@@ -22,7 +24,9 @@ use crate::time::Timer;
 
 pub(in crate::process) struct State {
     pub(in crate::process) phase: PoolPhase,
-    pub(in crate::process) queue: VecDeque<RemoteTask>,
+    pub(in crate::process) queue: Ranked<RemoteTask>,
+    /// There was a task of another priority than 0.
+    has_priorities: bool,
     pub(in crate::process) workers: Vec<Worker>,
     /// Places that are free because their worker is gone, or that wait for one.
     places: Places,
@@ -71,6 +75,7 @@ pub(in crate::process) enum PoolPhase {
 pub(in crate::process) struct Counts {
     pub(in crate::process) submitted: u64,
     pub(in crate::process) rejected: u64,
+    pub(in crate::process) retried: u64,
     pub(in crate::process) finished: [u64; Outcome::COUNT],
 }
 
@@ -86,8 +91,12 @@ pub(in crate::process) struct Actions {
     pub(in crate::process) limits: Vec<(u64, u64, Duration)>,
     /// Tasks that a worker begins, for the observer.
     pub(in crate::process) begun: Vec<(CellRef, WorkerId, u64)>,
+    /// Tasks that are tried again, and how they were lost.
+    pub(in crate::process) retried: Vec<(CellRef, TaskError)>,
     /// The collector has to try again soon.
     pub(in crate::process) retry: bool,
+    /// Nothing is taken any more, for this reason.
+    pub(in crate::process) closed: Option<TaskError>,
     /// To be dropped.
     pub(in crate::process) discarded: Vec<RemoteTask>,
 }
@@ -127,7 +136,8 @@ impl State {
     pub(in crate::process) fn new(is_observed: bool) -> Self {
         Self {
             phase: PoolPhase::Open,
-            queue: VecDeque::new(),
+            queue: Ranked::default(),
+            has_priorities: false,
             workers: Vec::new(),
             places: Places::default(),
             asked_starts: 0,
@@ -148,6 +158,12 @@ impl State {
             is_idle_watched: false,
             has_supervisor: false,
         }
+    }
+
+    /// Takes a new task.
+    pub(in crate::process) fn enqueue(&mut self, task: RemoteTask) {
+        self.has_priorities |= task.priority != 0;
+        self.queue.push(task.priority, task);
     }
 
     pub(in crate::process) fn is_open(&self) -> bool {

@@ -72,18 +72,28 @@ impl State {
     /// What a worker gives back, of a chunk or as a whole, is handed over again; unless it was asked to
     /// stop, or the pool has ended.
     pub(super) fn go_on(&mut self, task: RemoteTask, actions: &mut Actions) {
-        if task.chunk.as_ref().is_some_and(|chunk| chunk.done > 0) {
+        if task.was_lost() || task.chunk.as_ref().is_some_and(|chunk| chunk.done > 0) {
             // It cannot be cancelled as a whole any more.
             task.cell().note_start();
         }
-        if let PoolPhase::Broken(why) = &self.phase {
-            let why = why.clone();
-            self.give_up(task, &why, actions);
-        } else if self.is_ended || task.cell().is_stop_requested() {
-            self.give_up(task, &TaskError::cancelled(), actions);
-        } else {
-            self.queue.push_front(task);
+        match self.objection(&task) {
+            Some(why) => self.give_up(task, &why, actions),
+            None => self.put_back(task),
         }
+    }
+
+    /// Why a task that was begun is not to be run any more, if there is a reason.
+    pub(super) fn objection(&self, task: &RemoteTask) -> Option<TaskError> {
+        match &self.phase {
+            PoolPhase::Broken(why) => Some(why.clone()),
+            _ if self.is_ended || task.cell().is_stop_requested() => Some(TaskError::cancelled()),
+            _ => None,
+        }
+    }
+
+    /// What comes back goes before its equals.
+    pub(super) fn put_back(&mut self, task: RemoteTask) {
+        self.queue.push_front(task.priority, task);
     }
 
     /// If somebody observes: the task that a worker begins now is told, once.

@@ -82,14 +82,9 @@ impl State {
     pub(in crate::process) fn break_down(&mut self, why: &TaskError, actions: &mut Actions) {
         if self.is_open() {
             self.phase = PoolPhase::Broken(why.clone());
+            actions.closed = Some(why.clone());
         }
-        self.reject_queue(why, actions);
-        for worker in &mut self.workers {
-            let mut handed = worker.take_back_last(usize::MAX);
-            handed.reverse();
-            self.queue.extend(handed);
-        }
-        self.reject_queue(why, actions);
+        self.give_up_all(why, actions);
         actions.notify = true;
     }
 
@@ -113,25 +108,41 @@ impl State {
 
     pub(in crate::process) fn reject_queue(&mut self, why: &TaskError, actions: &mut Actions) {
         self.withdrawn = 0;
-        for task in std::mem::take(&mut self.queue) {
+        for task in self.queue.take_all() {
             self.give_up(task, why, actions);
         }
     }
 
-    /// Ends a task that no worker has. What a chunk has got so far it keeps.
+    /// Gives up all that has not begun, wherever it lies.
+    pub(super) fn give_up_all(&mut self, why: &TaskError, actions: &mut Actions) {
+        self.reject_queue(why, actions);
+        for index in 0..self.workers.len() {
+            let taken = self.workers[index].take_back_last(usize::MAX);
+            for task in taken.into_iter().rev() {
+                self.give_up(task, why, actions);
+            }
+        }
+    }
+
+    /// Ends a task that no worker has. What a chunk has got so far it keeps, and what waits to be tried
+    /// again was lost.
     pub(super) fn give_up(&mut self, mut task: RemoteTask, why: &TaskError, actions: &mut Actions) {
         if !task.cell().is_unfinished() {
             actions.discarded.push(task);
             return;
         }
+        let loss = task.loss.take().filter(|_| !why.is_aborted());
         let completion = match &mut task.chunk {
-            Some(chunk) if chunk.done > 0 => {
+            Some(chunk) if chunk.done > 0 || loss.is_some() => {
+                if let Some(loss) = loss {
+                    chunk.push_error(&loss);
+                }
                 for _ in 0..chunk.left() {
                     chunk.push_error(why);
                 }
                 Completion::Chunk
             }
-            _ => Completion::Error(why.clone()),
+            _ => Completion::Error(loss.unwrap_or_else(|| why.clone())),
         };
         self.resolve(task, completion, None, 0, actions);
     }
@@ -158,6 +169,7 @@ impl State {
             pid: worker.link.pid,
             exit,
             note: note_of(&worker),
+            attempts: 0,
         };
         let mut again = Vec::new();
         let mut has_begun = false;
@@ -171,7 +183,7 @@ impl State {
                         error,
                     }) if *stopped == number => error.clone(),
                     Some(Ending::Aborted) => TaskError::aborted(),
-                    _ => TaskError::worker_lost(loss.clone()),
+                    _ => TaskError::worker_lost(loss.next(handed.task.loss.as_ref())),
                 };
                 let begun = worker.link.memory.slot(number).items_begun();
                 again.extend(self.lost_task(handed, begun, error, actions));
@@ -206,7 +218,8 @@ impl State {
         self.dispatch(options, now, actions);
     }
 
-    /// Ends a task that was lost with its worker. A chunk comes back, if items are left of it.
+    /// Ends a task that was lost with its worker. It comes back if it is tried again, and a chunk if items
+    /// are left of it.
     fn lost_task(
         &mut self,
         handed: Handed,
@@ -215,16 +228,27 @@ impl State {
         actions: &mut Actions,
     ) -> Option<RemoteTask> {
         let Handed { mut task, at, .. } = handed;
-        let Some(chunk) = &mut task.chunk else {
-            self.resolve(task, Completion::Error(error), None, at, actions);
-            return None;
-        };
         // Items with a result keep it. One that has begun and has none is lost; the others never began.
-        let with_result = chunk.results_of_this_hand_over() as u64;
-        if begun > with_result && chunk.left() > 0 {
-            chunk.push_error(&error);
+        let is_lost = task.chunk.as_ref().is_none_or(|chunk| {
+            begun > chunk.results_of_this_hand_over() as u64 && chunk.left() > 0
+        });
+        if is_lost {
+            if error.attempts() > 0
+                && error.attempts() <= task.retries
+                && self.objection(&task).is_none()
+            {
+                self.counts.retried += 1;
+                actions.retried.push((task.cell().clone(), error.clone()));
+                task.loss = Some(error);
+            } else if let Some(chunk) = &mut task.chunk {
+                chunk.push_error(&error);
+                task.loss = None;
+            } else {
+                self.resolve(task, Completion::Error(error), None, at, actions);
+                return None;
+            }
         }
-        if chunk.left() == 0 {
+        if task.chunk.as_ref().is_some_and(|chunk| chunk.left() == 0) {
             self.resolve(task, Completion::Chunk, None, at, actions);
             return None;
         }

@@ -1,0 +1,101 @@
+//! A place that was reserved for one task.
+
+use std::fmt;
+
+use super::admission::Place;
+use super::function::{Fallible, Portable, TaskFn};
+use super::options::TaskOptions;
+use super::submit::{Executor, submit, try_submit};
+use crate::task::TaskFuture;
+
+/// The right to submit one task, which is not refused for want of a place: made by
+/// [`Executor::reserve`], [`try_reserve`](Executor::try_reserve) and
+/// [`blocking_reserve`](Executor::blocking_reserve).
+///
+/// It is owned, so that it can be sent to where the task is submitted. Submitting consumes it, and the
+/// task has the place until it is over; dropping it gives the place back. It keeps the executor as a
+/// handle does, but is no hindrance to a shutdown: what is submitted afterwards is rejected.
+///
+/// ```
+/// use concurrent_futures::{Executor, Rejection, ThreadPoolExecutor};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = ThreadPoolExecutor::builder().max_workers(1).queue_limit(0).build()?;
+/// let permit = pool.reserve().await?;
+///
+/// // Somebody has the only place.
+/// let error = pool.submit(u64::pow, (2, 10)).await.unwrap_err();
+/// assert_eq!(error.rejection(), Some(Rejection::QueueFull));
+///
+/// assert_eq!(permit.submit(u64::pow, (2, 10)).await?, 1024);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "dropping a permit gives its place back"]
+pub struct Permit<E> {
+    pub(crate) executor: E,
+    pub(crate) options: TaskOptions,
+    pub(crate) place: Place,
+}
+
+impl<E: Executor> Permit<E> {
+    pub(super) fn new(executor: &E, place: Place) -> Self {
+        Self {
+            executor: executor.clone(),
+            options: TaskOptions::default(),
+            place,
+        }
+    }
+
+    /// Gives the task options.
+    pub fn with(mut self, options: TaskOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// As [`Executor::submit`].
+    pub fn submit<F, Args, Marker>(self, function: F, args: Args) -> TaskFuture<F::Output>
+    where
+        F: TaskFn<Args, Marker, Output: Portable>,
+        Args: Portable,
+        Marker: 'static,
+    {
+        let place = Some(self.place);
+        submit(&self.executor, &self.options, place, function, args)
+    }
+
+    /// As [`Executor::try_submit`].
+    pub fn try_submit<F, Args, Marker>(
+        self,
+        function: F,
+        args: Args,
+    ) -> TaskFuture<<F::Output as Fallible>::Value>
+    where
+        F: TaskFn<Args, Marker, Output: Fallible<Value: Portable>>,
+        Args: Portable,
+        Marker: 'static,
+    {
+        let place = Some(self.place);
+        try_submit(&self.executor, &self.options, place, function, args)
+    }
+
+    /// As [`Executor::submit_fn`].
+    pub fn submit_fn<A: Portable, T: Portable>(
+        self,
+        function: fn(A) -> T,
+        argument: A,
+    ) -> TaskFuture<T> {
+        let place = Some(self.place);
+        self.executor
+            .execute_fn(function, argument, place, &self.options)
+    }
+}
+
+impl<E> fmt::Debug for Permit<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit")
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}
