@@ -420,6 +420,16 @@ impl TaskError {
     /// How many workers the task has cost, if it was lost with its worker: 1 for an ordinary loss, more
     /// for a task that was [tried again](crate::TaskOptions::retries). 0 for other errors, and for a task
     /// that never began.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ProcessPoolExecutor, TaskOptions};
+    ///
+    /// let pool = ProcessPoolExecutor::new(1);
+    /// let twice = pool.with(TaskOptions::new().retries(1));
+    /// let error = twice.submit(|| -> u32 { std::process::exit(3) }, ()).result().unwrap_err();
+    /// assert!(error.is_worker_lost());
+    /// assert_eq!(error.attempts(), 2);
+    /// ```
     #[must_use]
     pub fn attempts(&self) -> u32 {
         match &self.0.what {

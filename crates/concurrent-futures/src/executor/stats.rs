@@ -135,6 +135,23 @@ impl Stats {
 
     /// Workers that a thread pool has beside [its own](Self::workers), each for one task: it gets one
     /// when all its workers wait and none of them could go on otherwise. It ends soon after the task.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    /// use std::time::Duration;
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let inner = pool.clone();
+    /// let seen = pool.spawn(move || {
+    ///     let counting = inner.clone();
+    ///     // With a limit it does not run in place, and the only worker waits here.
+    ///     let mut child = inner.spawn(move || counting.stats());
+    ///     child.result_timeout(Duration::from_secs(60)).unwrap()
+    /// });
+    /// let stats = seen.result()?;
+    /// assert_eq!((stats.blocked(), stats.extra_workers()), (1, 1));
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
     #[must_use]
     pub fn extra_workers(&self) -> usize {
         self.extra_workers
