@@ -365,7 +365,8 @@ impl Supervisor {
             max_payload: options.max_payload,
             has_initializer: options.initializer.is_some(),
         };
-        channel.send(&hello.to_bytes(), &[memory.descriptor()])?;
+        let hello = hello.to_bytes().map_err(io::Error::other)?;
+        channel.send(&hello, &[memory.descriptor()])?;
         let child = Launch {
             program,
             name: &options.name,

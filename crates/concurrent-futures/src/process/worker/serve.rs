@@ -5,6 +5,9 @@ use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use crate::codec;
 use crate::error::{Direction, Ran, TaskError};
 use crate::id::TaskId;
 use crate::process::call::encode_error;
@@ -17,26 +20,17 @@ use crate::process::{carried, clock, items};
 use crate::task::RemoteCurrent;
 
 /// What a worker is told when it begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::process) struct Hello {
     pub(in crate::process) max_payload: u64,
     pub(in crate::process) has_initializer: bool,
 }
 
 impl Hello {
-    pub(in crate::process) fn to_bytes(self) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.max_payload.to_le_bytes());
-        bytes[8] = u8::from(self.has_initializer);
-        bytes
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (max_payload, rest) = split_u64(bytes).ok()?;
-        Some(Self {
-            max_payload,
-            has_initializer: *rest.first()? != 0,
-        })
+    pub(in crate::process) fn to_bytes(&self) -> Result<Vec<u8>, TaskError> {
+        let mut bytes = Vec::new();
+        codec::encode(self, &mut bytes)?;
+        Ok(bytes)
     }
 }
 
@@ -45,7 +39,7 @@ static HAS_NOTE: AtomicBool = AtomicBool::new(false);
 
 /// Runs tasks until the pool says to leave, or is gone.
 pub(in crate::process) fn serve(hello: &[u8], segment: OwnedFd, channel: Channel) -> ! {
-    let Some(hello) = Hello::from_bytes(hello) else {
+    let Ok(hello) = codec::decode::<Hello>(hello) else {
         sys::leave(BROKEN);
     };
     let Ok(memory) = Segment::<Memory>::open(segment) else {
@@ -68,7 +62,7 @@ pub(in crate::process) fn serve(hello: &[u8], segment: OwnedFd, channel: Channel
         files_sent: 0,
         is_spent: false,
     };
-    match worker.work(hello) {
+    match worker.work(&hello) {
         Ok(()) => sys::leave(0),
         Err(violation) => {
             memory.note.write(violation.0);
@@ -123,7 +117,7 @@ fn is_passing(error: &std::io::Error) -> bool {
 const MOST_KEPT: usize = 1 << 20;
 
 impl Worker {
-    fn work(&mut self, hello: Hello) -> Result<(), Violation> {
+    fn work(&mut self, hello: &Hello) -> Result<(), Violation> {
         if !hello.has_initializer {
             self.reply(reply::READY, &[], &[])?;
             self.tell();
