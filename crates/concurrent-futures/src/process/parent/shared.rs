@@ -13,7 +13,7 @@ use super::limits::RunClock;
 use super::options::Options;
 use super::state::{Actions, PoolPhase, Resolved, State};
 use super::supervisor::{self, Notifier};
-use super::task::{Arguments, ChunkState, RemoteTask, SealedArguments};
+use super::task::{Arguments, ChunkState, RemoteTask, SealedArguments, Terms};
 use super::wait_set::Control;
 use super::worker_state::Completion;
 use crate::error::{Direction, Ran, Rejection, TaskError};
@@ -269,7 +269,6 @@ impl Shared {
         let task_name = extras.as_ref().and_then(|extras| extras.name.as_deref());
         let carried = carried::pack(task_name, &self.options.contexts);
         let is_rare = extras.is_some();
-        let run_timeout = options.run_limit();
         let (promise, future) = TaskFuture::remote(decode, self.id, self.queued_at(), extras);
         let size = arguments.as_ref().map_or(0, |bytes| bytes.len() as u64);
         let place = match self.admission.admit(place, size) {
@@ -299,16 +298,11 @@ impl Shared {
             promise,
             call: name,
             arguments,
-            place,
-            carried,
-            run_timeout,
             chunk,
             returns: 0,
             was_told: false,
-            priority: options.urgency(),
             is_due: false,
-            retries: options.most_retries(),
-            loss: None,
+            terms: Terms::of(place, carried, options),
         };
         if let Err(error) = self.push(task) {
             let (task, why) = *error;
@@ -328,7 +322,7 @@ impl Shared {
     fn push(self: &Arc<Self>, task: RemoteTask) -> Result<(), Box<(RemoteTask, TaskError)>> {
         // The time is only for who observes or is limited; for others the hand-over is older than any
         // time that a worker says.
-        let now = if self.options.observer.is_some() || task.run_timeout.is_some() {
+        let now = if self.options.observer.is_some() || task.run_timeout().is_some() {
             clock::now()
         } else {
             0

@@ -10,35 +10,67 @@ use std::time::Duration;
 use rustix::process::{Resource, getrlimit};
 
 use crate::error::TaskError;
-use crate::executor::Place;
+use crate::executor::{Place, TaskOptions};
 use crate::process::items;
 use crate::process::record::Name;
 use crate::process::ring::Violation;
 use crate::process::sys::Sealed;
 use crate::task::{CellRef, Payload, Remote};
 
-/// A task that a worker process is to run.
+/// A task that a worker process is to run. It moves often, so it is small.
 pub(in crate::process) struct RemoteTask {
     pub(in crate::process) promise: Remote,
     pub(in crate::process) call: Name,
     pub(in crate::process) arguments: Arguments,
-    /// Given back before the result can be seen, and never under the pool's lock.
-    pub(in crate::process) place: Place,
-    /// What travels beside them, in every frame of the task.
-    pub(in crate::process) carried: Box<[u8]>,
-    pub(in crate::process) run_timeout: Option<Duration>,
     pub(in crate::process) chunk: Option<Box<ChunkState>>,
     /// How many workers had it next, and were gone before it began.
     pub(in crate::process) returns: u32,
     /// The observer was told that it has begun.
     pub(in crate::process) was_told: bool,
-    pub(in crate::process) priority: i32,
     /// It was taken from the queue for its age, and is not taken back for a more urgent one.
     pub(in crate::process) is_due: bool,
+    /// Of a task for which more was asked than to run it.
+    pub(in crate::process) terms: Option<Box<Terms>>,
+}
+
+/// What most tasks do not have.
+pub(in crate::process) struct Terms {
+    /// Given back before the result can be seen, and never under the pool's lock.
+    pub(in crate::process) place: Place,
+    /// What travels beside the arguments, in every frame of the task.
+    pub(in crate::process) carried: Box<[u8]>,
+    pub(in crate::process) run_timeout: Option<Duration>,
+    pub(in crate::process) priority: i32,
     /// How often it is run again after it was lost with its worker; each item of a chunk is.
     pub(in crate::process) retries: u32,
     /// How it was lost, if it is tried again. Of a chunk, the first item that has no result.
     pub(in crate::process) loss: Option<TaskError>,
+}
+
+impl Terms {
+    /// `None` for those of most tasks.
+    pub(in crate::process) fn of(
+        place: Place,
+        carried: Box<[u8]>,
+        options: &TaskOptions,
+    ) -> Option<Box<Self>> {
+        let run_timeout = options.run_limit();
+        let (priority, retries) = (options.urgency(), options.most_retries());
+        let is_usual = !place.is_counted()
+            && carried.is_empty()
+            && run_timeout.is_none()
+            && (priority, retries) == (0, 0);
+        (!is_usual).then(|| {
+            Box::new(Self {
+                place,
+                carried,
+                run_timeout,
+                priority,
+                retries,
+                loss: None,
+            })
+        })
+    }
 }
 
 /// Encoded arguments.
@@ -195,9 +227,40 @@ impl RemoteTask {
         self.promise.cell()
     }
 
-    /// It is tried again. How often it was lost is in the error.
+    pub(in crate::process) fn priority(&self) -> i32 {
+        self.terms.as_ref().map_or(0, |terms| terms.priority)
+    }
+
+    pub(in crate::process) fn retries(&self) -> u32 {
+        self.terms.as_ref().map_or(0, |terms| terms.retries)
+    }
+
+    pub(in crate::process) fn run_timeout(&self) -> Option<Duration> {
+        self.terms.as_ref()?.run_timeout
+    }
+
+    /// Somebody may wait for its place.
+    pub(in crate::process) fn has_place(&self) -> bool {
+        let terms = self.terms.as_ref();
+        terms.is_some_and(|terms| terms.place.is_counted())
+    }
+
+    /// What travels beside the arguments.
+    pub(in crate::process) fn carried(&self) -> &[u8] {
+        self.terms.as_ref().map_or(&[], |terms| &terms.carried)
+    }
+
+    /// How it was lost, if it is tried again. How often is in the error.
+    pub(in crate::process) fn loss(&self) -> Option<&TaskError> {
+        self.terms.as_ref()?.loss.as_ref()
+    }
+
     pub(in crate::process) fn was_lost(&self) -> bool {
-        self.loss.is_some()
+        self.loss().is_some()
+    }
+
+    pub(in crate::process) fn take_loss(&mut self) -> Option<TaskError> {
+        self.terms.as_mut()?.loss.take()
     }
 
     /// Decides what the next hand-over takes: of a chunk, up to `most` items of up to `most_bytes`
@@ -252,11 +315,11 @@ impl RemoteTask {
         let Self {
             promise,
             arguments,
-            place,
+            terms,
             chunk,
             ..
         } = self;
-        drop((arguments, place, chunk));
+        drop((arguments, terms, chunk));
         promise.fail(error);
     }
 
@@ -264,10 +327,10 @@ impl RemoteTask {
         let Self {
             promise,
             arguments,
-            place,
+            terms,
             ..
         } = self;
-        drop((arguments, place));
+        drop((arguments, terms));
         promise.fulfil(value);
     }
 

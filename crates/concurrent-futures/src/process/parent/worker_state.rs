@@ -261,19 +261,19 @@ impl Worker {
             call: task.call,
             items: 0,
             is_large: false,
-            is_timed: task.run_timeout.is_some(),
-            carried: u16::try_from(task.carried.len()).unwrap_or(0),
+            is_timed: task.run_timeout().is_some(),
+            carried: u16::try_from(task.carried().len()).unwrap_or(0),
             id: task.cell().id().get(),
         };
         if let Arguments::Sealed(sealed) = &task.arguments {
             header.is_large = true;
-            return self.send_sealed(task::RUN, header, &task.carried, &sealed.file);
+            return self.send_sealed(task::RUN, header, task.carried(), &sealed.file);
         }
         task.prepare(most, TASK_BYTES)?;
         if let Some(chunk) = &task.chunk {
             header.items = u32::try_from(chunk.handed).unwrap_or(u32::MAX);
         }
-        self.send(task::RUN, header, &task.carried, task.outgoing())
+        self.send(task::RUN, header, task.carried(), task.outgoing())
     }
 
     /// Bytes that are too long for a frame go as a file.
@@ -436,7 +436,7 @@ impl Worker {
             .zip(self.entries.iter().rev())
             .filter_map(|(number, entry)| Some((number, &entry.handed()?.task)))
             .take_while(|(number, task)| {
-                task.priority < priority
+                task.priority() < priority
                     && !task.is_due
                     && self.phase(*number) == Some(Phase::Handed)
             })
@@ -500,7 +500,7 @@ impl Worker {
             let task = self.handed_mut(number).map(|handed| &mut handed.task);
             let Some(RemoteTask {
                 chunk: Some(chunk),
-                loss,
+                terms,
                 ..
             }) = task
             else {
@@ -511,7 +511,9 @@ impl Worker {
             }
             chunk.handed -= reply.items;
             chunk.extend(reply.items, &reply.bytes);
-            *loss = None;
+            if let Some(terms) = terms {
+                terms.loss = None;
+            }
             self.finished += reply.items as u64;
             return Ok(Applied::Item);
         }

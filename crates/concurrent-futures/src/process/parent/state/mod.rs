@@ -162,8 +162,9 @@ impl State {
 
     /// Takes a new task.
     pub(in crate::process) fn enqueue(&mut self, task: RemoteTask) {
-        self.has_priorities |= task.priority != 0;
-        self.queue.push(task.priority, task);
+        let priority = task.priority();
+        self.has_priorities |= priority != 0;
+        self.queue.push(priority, task);
     }
 
     pub(in crate::process) fn is_open(&self) -> bool {

@@ -10,7 +10,7 @@ use crate::id::OwnerId;
 use crate::process::frame::reply;
 use crate::process::items;
 use crate::process::parent::options::Options;
-use crate::process::parent::task::{Arguments, ChunkState, RemoteTask};
+use crate::process::parent::task::{Arguments, ChunkState, RemoteTask, Terms};
 use crate::process::parent::worker_state::{Life, Link, Reply, Worker};
 use crate::process::record::Name;
 use crate::process::sys::{Channel, Segment};
@@ -66,16 +66,18 @@ fn task(priority: i32, attempts: u32) -> RemoteTask {
         promise,
         call: Name(0),
         arguments: Arguments::Bytes(Payload::new()),
-        place: Place::uncounted(),
-        carried: Box::default(),
-        run_timeout: None,
         chunk: None,
         returns: 0,
         was_told: false,
-        priority,
         is_due: false,
-        retries: 9,
-        loss: (attempts > 0).then(|| TaskError::worker_lost(loss)),
+        terms: Some(Box::new(Terms {
+            place: Place::uncounted(),
+            carried: Box::default(),
+            run_timeout: None,
+            priority,
+            retries: 9,
+            loss: (attempts > 0).then(|| TaskError::worker_lost(loss)),
+        })),
     }
 }
 
@@ -110,7 +112,7 @@ fn a_more_urgent_task_takes_the_place_of_those_that_lie_ready_and_were_not_taken
     assert_eq!(dispatched(&mut state), (6, 0));
     let ranks: Vec<_> = state.workers[0]
         .tasks()
-        .map(|(_, handed)| (handed.task.priority, handed.task.was_lost()))
+        .map(|(_, handed)| (handed.task.priority(), handed.task.was_lost()))
         .collect();
     let ordinary = (0, false);
     assert_eq!(
@@ -140,7 +142,7 @@ fn what_was_taken_for_its_age_is_not_taken_back_for_an_urgent_one() {
     assert_eq!(dispatched(&mut state), (22, 0));
     let ranks: Vec<_> = state.workers[0]
         .tasks()
-        .map(|(_, handed)| handed.task.priority)
+        .map(|(_, handed)| handed.task.priority())
         .collect();
     let expected = [&[1; 15][..], &[-1, 2], &[1; 5]].concat();
     assert_eq!(ranks, expected);
@@ -180,7 +182,7 @@ fn a_task_of_which_the_worker_says_what_cannot_be_is_lost_with_the_worker() {
     for (kind, make) in kinds {
         let mut state = pool();
         state.enqueue(RemoteTask {
-            retries: 0,
+            terms: None,
             ..make(0, 0)
         });
         assert_eq!(dispatched(&mut state), (1, 0));
