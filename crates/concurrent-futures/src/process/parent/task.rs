@@ -3,8 +3,6 @@
 //! The pool keeps the arguments until the result is there: what has to be handed over again is never
 //! read back from memory that a worker can write to.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
@@ -12,10 +10,10 @@ use rustix::process::{Resource, getrlimit};
 use crate::error::TaskError;
 use crate::executor::{Place, TaskOptions};
 use crate::process::items;
+use crate::process::large::Lease;
 use crate::process::record::Name;
 use crate::process::ring::Violation;
-use crate::process::sys::Sealed;
-use crate::task::{CellRef, Payload, Remote};
+use crate::task::{CellRef, Encoded, Payload, Remote};
 
 /// A task that a worker process is to run. It moves often, so it is small.
 pub(in crate::process) struct RemoteTask {
@@ -75,55 +73,33 @@ impl Terms {
 
 /// Encoded arguments.
 pub(in crate::process) enum Arguments {
-    /// They fit into a frame, or have to be sealed yet.
+    /// They fit into a frame, or have to be put into memory of their own yet.
     Bytes(Payload),
-    /// They are in a file of their own, and travel as its descriptor.
-    Sealed(SealedArguments),
+    Large(Box<LargeArguments>),
 }
 
-/// The most arguments of a pool that lie in files of their own while they wait: few of those that this
-/// process may open.
-fn most_sealed() -> usize {
-    static MOST: OnceLock<usize> = OnceLock::new();
-    *MOST.get_or_init(|| {
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        usize::try_from(limit / 16).map_or(MOST_SEALED, |most| most.min(MOST_SEALED))
-    })
-}
-
-const MOST_SEALED: usize = 64;
-
-/// Arguments in a file, one of a bounded number.
-pub(in crate::process) struct SealedArguments {
-    pub(in crate::process) file: Sealed,
-    count: Arc<AtomicUsize>,
-}
-
-impl SealedArguments {
-    /// `None` if there are enough, or the system has no descriptor or memory to spare.
-    pub(in crate::process) fn new(bytes: &[u8], count: &Arc<AtomicUsize>) -> Option<Self> {
-        // Relaxed, here and below: the number guards nothing but itself.
-        if count.fetch_add(1, Ordering::Relaxed) >= most_sealed() {
-            count.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        match Sealed::of(bytes) {
-            Ok(file) => Some(Self {
-                file,
-                count: Arc::clone(count),
-            }),
-            Err(_) => {
-                count.fetch_sub(1, Ordering::Relaxed);
-                None
-            }
+impl Arguments {
+    pub(in crate::process) fn size(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Large(large) => (large.bytes.len() + large.lease.length()) as u64,
         }
     }
 }
 
-impl Drop for SealedArguments {
-    fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
-    }
+/// Arguments of which a part lies in memory that workers map.
+pub(in crate::process) struct LargeArguments {
+    pub(in crate::process) bytes: Payload,
+    pub(in crate::process) lease: Lease,
+    /// Where the encoded value lies there; otherwise it is the bytes here.
+    pub(in crate::process) value_at: Option<usize>,
+}
+
+/// The most large arguments of a pool that lie in memory of their own while they wait: each takes a
+/// descriptor, and those are few of what this process may open.
+pub(in crate::process) fn most_leases() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit / 16).unwrap_or(usize::MAX)
 }
 
 /// The most that is reserved for results that have not come, in bytes.
@@ -293,7 +269,7 @@ impl RemoteTask {
         match (&self.arguments, &self.chunk) {
             (Arguments::Bytes(bytes), Some(chunk)) => &bytes[chunk.offset..chunk.end],
             (Arguments::Bytes(bytes), None) => bytes,
-            (Arguments::Sealed(_), _) => &[],
+            (Arguments::Large(large), _) => &large.bytes,
         }
     }
 
@@ -323,7 +299,7 @@ impl RemoteTask {
         promise.fail(error);
     }
 
-    pub(in crate::process) fn fulfil(self, value: Payload) {
+    pub(in crate::process) fn fulfil(self, value: Encoded) {
         let Self {
             promise,
             arguments,
@@ -337,7 +313,7 @@ impl RemoteTask {
     /// Gives the results of a chunk whose items all have one.
     pub(in crate::process) fn fulfil_chunk(mut self) {
         if let Some(chunk) = self.chunk.take() {
-            self.fulfil(Payload::from_vec(chunk.into_results()));
+            self.fulfil(Payload::from_vec(chunk.into_results()).into());
         }
     }
 }

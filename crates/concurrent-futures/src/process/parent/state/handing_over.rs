@@ -206,7 +206,7 @@ impl State {
             .max_tasks_per_worker
             .map_or(usize::MAX, |most| most.saturating_sub(worker.given).max(1));
         let limit = task.run_timeout();
-        let refused = match worker.hand_over(task, most, now) {
+        let refused = match worker.hand_over(task, most, &self.shelf, now) {
             Ok(number) => {
                 if let Some(limit) = limit {
                     actions.limits.push((worker.link.launch, number, limit));

@@ -9,6 +9,7 @@ use crate::executor::{Place, WorkerId};
 use crate::id::OwnerId;
 use crate::process::frame::reply;
 use crate::process::items;
+use crate::process::large::Shelf;
 use crate::process::parent::options::Options;
 use crate::process::parent::task::{Arguments, ChunkState, RemoteTask, Terms};
 use crate::process::parent::worker_state::{Life, Link, Reply, Worker};
@@ -47,7 +48,7 @@ fn pool() -> State {
     };
     let mut worker = Worker::new(Arc::new(link), WorkerId(0), 0);
     worker.life = Life::Ready;
-    let mut state = State::new(false);
+    let mut state = State::new(false, Shelf::new(1, 0));
     state.workers.push(worker);
     state.mean_nanos = Some(1_000);
     state
@@ -154,9 +155,10 @@ fn said(kind: u32, number: u64) -> Reply {
         kind,
         number,
         nanos: 0,
-        bytes: Payload::new(),
+        value: Payload::new().into(),
         error: None,
         items: 0,
+        has_kept: false,
     }
 }
 
@@ -223,7 +225,8 @@ fn a_worker_is_reserved_if_its_last_task_was_lost_and_others_were_taken_back() {
     let mut state = pool();
     let worker = &mut state.workers[0];
     for attempts in [1, 0] {
-        assert!(worker.hand_over(task(0, attempts), 1, 0).is_ok());
+        let shelf = Shelf::new(1, 0);
+        assert!(worker.hand_over(task(0, attempts), 1, &shelf, 0).is_ok());
     }
     assert!(!worker.is_reserved());
     assert!(worker.link.memory.slot(0).start(0, 0));

@@ -39,7 +39,7 @@ impl State {
         let mut worker = Worker::new(link, place, now);
         let initialized = match &options.initializer {
             None => Ok(()),
-            Some((call, argument)) => worker.initialize(*call, argument),
+            Some((call, argument)) => worker.initialize(*call, argument, &self.shelf),
         };
         actions.wake.push(Arc::clone(&worker.link));
         self.workers.push(worker);
