@@ -1,7 +1,7 @@
 //! What pool and worker say to each other: the frames of the two rings, as bytes and back.
 //!
-//! Large values do not lie in the frame: it gives their length, and they follow as a sealed file
-//! descriptor on the worker's channel, in the order of the frames.
+//! Large values do not lie in the frame, which says [where](super::large) they are. Where the reader
+//! does not have that memory yet, its descriptor comes by the channel, in the order of the frames.
 
 use super::record::Name;
 use super::ring::Violation;
@@ -32,8 +32,10 @@ pub(super) mod reply {
     pub(crate) const ITEM_ERROR: u32 = 6;
     /// The chunk is over.
     pub(crate) const END: u32 = 7;
-    /// Added to a kind whose bytes come by the channel.
+    /// Added to a kind of whose value a part lies in the worker's memory.
     pub(crate) const LARGE: u32 = 1 << 8;
+    /// Added to the end of a task that has kept a part of its arguments, where they lie.
+    pub(crate) const KEPT: u32 = 1 << 9;
 }
 
 /// The fields before the arguments of a task.
@@ -43,7 +45,7 @@ pub(super) struct TaskHeader {
     pub(super) call: Name,
     /// How many items the arguments are; 0 for a task that is no chunk.
     pub(super) items: u32,
-    /// The arguments are their length only, and come by the channel.
+    /// A part of the arguments lies in the pool's memory: where comes before the rest.
     pub(super) is_large: bool,
     /// The worker notes when each item begins.
     pub(super) is_timed: bool,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::builder::ProcessPoolBuilder;
-use super::call::{JobCall, PointerCall, decode_chunk, decode_result, encode};
-use super::parent::{Shared, encoded};
+use super::call::{JobCall, PointerCall, decode_chunk, decode_result, encode_with};
+use super::parent::{Arguments, Shared};
 use super::record::name_of;
 use super::stats::WorkerStats;
 use super::sys::Signal;
@@ -148,13 +148,15 @@ impl Executor for ProcessPoolExecutor {
         options: &TaskOptions,
     ) -> TaskFuture<J::Output> {
         let (_made_anew, arguments) = job.into_parts();
-        let bytes = encoded(|out| encode(&arguments, out, Direction::EncodeArguments));
+        let encoded = self.handle.0.encoded(|out, large| {
+            encode_with(&arguments, out, Some(large), Direction::EncodeArguments)
+        });
         guarded_drop(arguments);
         let name = name_of::<JobCall<J>>();
         let decode = decode_result::<J::Output>;
         self.handle
             .0
-            .submit(name, bytes, None, decode, place, options)
+            .submit(name, encoded, None, decode, place, options)
     }
 
     fn execute_fn<A: Portable, T: Portable>(
@@ -164,16 +166,16 @@ impl Executor for ProcessPoolExecutor {
         place: Option<Place>,
         options: &TaskOptions,
     ) -> TaskFuture<T> {
-        let bytes = encoded(|out| {
+        let encoded = self.handle.0.encoded(|out, large| {
             PointerCall::push_pointer(function, out);
-            encode(&argument, out, Direction::EncodeArguments)
+            encode_with(&argument, out, Some(large), Direction::EncodeArguments)
         });
         guarded_drop(argument);
         let name = name_of::<PointerCall<A, T>>();
         let decode = decode_result::<T>;
         self.handle
             .0
-            .submit(name, bytes, None, decode, place, options)
+            .submit(name, encoded, None, decode, place, options)
     }
 
     fn execute_chunk<J: Job>(
@@ -191,9 +193,14 @@ impl Executor for ProcessPoolExecutor {
         let name = name_of::<JobCall<J>>();
         let decode = decode_chunk::<J::Output>;
         let chunk = Some(chunk);
-        self.handle
-            .0
-            .submit(name, Ok(bytes), chunk, decode, place, options)
+        self.handle.0.submit(
+            name,
+            Ok(Arguments::Bytes(bytes)),
+            chunk,
+            decode,
+            place,
+            options,
+        )
     }
 
     fn shutdown(&self, how: Shutdown) -> TaskFuture<()> {

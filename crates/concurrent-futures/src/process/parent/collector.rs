@@ -3,9 +3,11 @@
 //! It is the only reader of all rings of results. It copies frames and decodes errors without the
 //! pool's lock, applies them in one step under it, and tells futures, observers and bells afterwards.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::large_result::{LargeResult, Ticket};
 use super::shared::Shared;
 use super::state::Actions;
 use super::wait_set::WaitSet;
@@ -13,12 +15,13 @@ use super::worker_state::{Link, Reply};
 use crate::error::{Direction, TaskError, WorkerExit};
 use crate::process::call::{decode_error, encode_error};
 use crate::process::clock;
-use crate::process::frame::{ReplyHeader, reply, split_u64};
+use crate::process::frame::{ReplyHeader, reply};
 use crate::process::items;
+use crate::process::large::{Placed, Views};
 use crate::process::patience::{FEW, Patience};
 use crate::process::ring::{Reader, Violation};
-use crate::process::sys::{Exit, Mapped};
-use crate::task::Payload;
+use crate::process::sys::{Exit, Foreign};
+use crate::task::{Encoded, Payload};
 
 /// How many frames of one worker are taken in at a time.
 const MOST_AT_ONCE: usize = 512;
@@ -65,8 +68,10 @@ struct Inlet {
     buffer: Vec<u8>,
     /// No value is larger.
     most_bytes: u64,
-    /// How many files have come, or should have.
+    /// How many descriptors have come, or should have.
     files: u64,
+    /// The memory of its large results.
+    views: Views<Foreign>,
     /// It broke the rules: nothing more is read.
     is_closed: bool,
 }
@@ -175,6 +180,7 @@ impl Collector<'_> {
                     reader: Reader::default(),
                     buffer: Vec::new(),
                     files: 0,
+                    views: Views::default(),
                     most_bytes: self.pool.options.max_payload.max(LEAST_LIMIT),
                     is_closed: false,
                 });
@@ -263,11 +269,10 @@ impl Inlet {
         self.buffer
             .extend_from_slice(&run.bytes[start + Run::HEADER..]);
         run.bytes.truncate(start);
-        let kind = frame.kind & !reply::LARGE;
+        let kind = frame.kind & !(reply::LARGE | reply::KEPT);
         let is_large = frame.kind & reply::LARGE != 0;
         if is_large && matches!(kind, reply::ITEM_VALUE | reply::ITEM_ERROR) {
-            let (length, _) = split_u64(&self.buffer)?;
-            match self.receive(length)? {
+            match self.receive(0)?.and_then(LargeResult::into_bytes) {
                 Ok(bytes) if kind == reply::ITEM_VALUE => run.push(items::VALUE, &bytes),
                 Ok(bytes) => run.push(items::ERROR, &bytes),
                 Err(error) => run.push_error(&error),
@@ -280,53 +285,94 @@ impl Inlet {
             reply::READY | reply::NOT_READY => (ReplyHeader::NONE, &self.buffer[..]),
             _ => return Err(Violation("a frame of an unknown kind")),
         };
-        let (kind, bytes, error) = if is_large {
-            let (length, _) = split_u64(bytes)?;
-            match self.receive(length)? {
-                Err(error) => (reply::ERROR, Payload::new(), Some(error)),
-                Ok(bytes) => (kind, Payload::from_vec(bytes), None),
+        let (kind, value, error) = if is_large {
+            let start = self.buffer.len() - bytes.len();
+            match self.receive(start)? {
+                Err(error) => (reply::ERROR, Payload::new().into(), Some(error)),
+                Ok(large) if kind == reply::VALUE => (kind, large.into_value(), None),
+                Ok(large) => match large.into_bytes() {
+                    Ok(bytes) => (kind, Payload::from_vec(bytes).into(), None),
+                    Err(error) => (reply::ERROR, Payload::new().into(), Some(error)),
+                },
             }
         } else {
-            (kind, Payload::from_slice(bytes), None)
+            (kind, Encoded::from(Payload::from_slice(bytes)), None)
         };
         let is_error = matches!(kind, reply::ERROR | reply::NOT_READY);
-        let error = error.or_else(|| is_error.then(|| decode_error(&bytes)));
+        let error = error.or_else(|| is_error.then(|| decode_error(&value.bytes)));
         replies.push(Reply {
             kind,
             number: header.number,
             nanos: header.nanos,
-            bytes,
+            value,
             error,
             items: 0,
+            has_kept: frame.kind & reply::KEPT != 0,
         });
         Ok(true)
     }
 
-    /// A value that came as a file of its own. Nobody can change it any more, and it is copied out.
-    /// Inside, what this process lacks for it.
-    fn receive(&mut self, length: u64) -> Result<Result<Vec<u8>, TaskError>, Violation> {
-        if length > self.most_bytes {
+    /// A value of which a part lies in the worker's memory, as the buffer says from `start` on. Inside,
+    /// what this process lacks for it.
+    fn receive(&mut self, start: usize) -> Result<Result<LargeResult, TaskError>, Violation> {
+        let (placed, bytes) = Placed::split(&self.buffer[start..])?;
+        if placed.length as u64 > self.most_bytes {
             return Err(Violation("a result is larger than the limit"));
         }
-        let mut number = [0; 8];
-        let expected = self.files;
-        self.files += 1;
-        let (_, mut descriptors) = match self.link.channel.receive(&mut number, false) {
-            Ok(received) => received,
-            Err(error) if is_ours(&error) => return Ok(Err(lacking(error))),
-            Err(_) => return Err(MISSING),
+        let mut ticket = Ticket::new(&self.link, &placed);
+        let Self {
+            link, files, views, ..
+        } = self;
+        let found = views.find(&placed, || {
+            let descriptor = next_descriptor(link, files)?;
+            Foreign::open(descriptor, placed.length).map_err(|error| {
+                if is_ours(&error) {
+                    Refused::Lacking(error)
+                } else {
+                    Refused::Missing
+                }
+            })
+        });
+        let memory = match found {
+            Ok(Some(memory)) if memory.size() >= placed.length => memory,
+            Ok(Some(_)) | Err(Refused::Missing) => return Err(MISSING),
+            // It did not come before, for want of something.
+            Ok(None) => {
+                ticket.ask_again();
+                let why = std::io::Error::other("its memory could not be received before");
+                return Ok(Err(lacking(why)));
+            }
+            Err(Refused::Lacking(error)) => {
+                views.forget(placed.slot);
+                ticket.ask_again();
+                return Ok(Err(lacking(error)));
+            }
         };
-        if u64::from_le_bytes(number) != expected {
-            return Err(MISSING);
-        }
-        let descriptor = descriptors.pop().ok_or(MISSING)?;
-        let length = usize::try_from(length).map_err(|_| MISSING)?;
-        match Mapped::accept(descriptor, length) {
-            Ok(mapped) => Ok(Ok(mapped.to_vec())),
-            Err(error) if is_ours(&error) => Ok(Err(lacking(error))),
-            Err(_) => Err(MISSING),
-        }
+        Ok(Ok(LargeResult::new(memory, ticket, &placed, bytes)))
     }
+}
+
+enum Refused {
+    /// This process lacks something.
+    Lacking(std::io::Error),
+    /// It is not what it has to be.
+    Missing,
+}
+
+/// The descriptor that belongs to the frame that was just read.
+fn next_descriptor(link: &Link, files: &mut u64) -> Result<OwnedFd, Refused> {
+    let mut number = [0; 8];
+    let expected = *files;
+    *files += 1;
+    let (_, mut descriptors) = match link.channel.receive(&mut number, false) {
+        Ok(received) => received,
+        Err(error) if is_ours(&error) => return Err(Refused::Lacking(error)),
+        Err(_) => return Err(Refused::Missing),
+    };
+    if u64::from_le_bytes(number) != expected {
+        return Err(Refused::Missing);
+    }
+    descriptors.pop().ok_or(Refused::Missing)
 }
 
 const MISSING: Violation = Violation("a large result did not come with its frame");
@@ -385,9 +431,10 @@ impl Run {
             kind: reply::ITEM_VALUE,
             number: 0,
             nanos: 0,
-            bytes: Payload::from_vec(std::mem::take(&mut self.bytes)),
+            value: Payload::from_vec(std::mem::take(&mut self.bytes)).into(),
             error: None,
             items,
+            has_kept: false,
         })
     }
 }

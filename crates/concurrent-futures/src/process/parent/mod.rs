@@ -4,6 +4,7 @@
 mod admission;
 mod callbacks;
 mod collector;
+mod large_result;
 mod limits;
 mod options;
 mod shared;
@@ -15,4 +16,5 @@ mod wait_set;
 mod worker_state;
 
 pub(super) use options::Options;
-pub(super) use shared::{Shared, encoded};
+pub(super) use shared::Shared;
+pub(super) use task::Arguments;

@@ -12,9 +12,10 @@ use super::task::{Arguments, RemoteTask};
 use crate::error::{Direction, TaskError};
 use crate::executor::WorkerId;
 use crate::process::frame::{TaskHeader, reply, task};
+use crate::process::large::{Known, Lease, Outgoing, Placed, Shelf};
 use crate::process::ring::{Memory, Phase, SLOTS, TASK_BYTES, Violation, Writer};
-use crate::process::sys::{Channel, Sealed, Segment, futex};
-use crate::task::{CellRef, Payload};
+use crate::process::sys::{Channel, Segment, futex};
+use crate::task::{CellRef, Encoded};
 use crate::time::Timer;
 
 /// What the threads of a pool share of a worker, without a lock.
@@ -85,6 +86,10 @@ pub(in crate::process) struct Worker {
     /// It had no room, and has said nothing since.
     pub(in crate::process) is_full: bool,
     writer: Writer,
+    /// The memory of large arguments that it has.
+    known: Box<Known>,
+    /// The argument of the initializer, until that has run.
+    initializer: Option<Lease>,
     entries: VecDeque<Entry>,
     /// The number of the first entry.
     first: u64,
@@ -113,6 +118,20 @@ pub(in crate::process) struct Handed {
     /// What ends it when its time is over.
     pub(in crate::process) timer: Option<Timer>,
     pub(in crate::process) clock_settings: u32,
+    /// Memory that its arguments were put into when it was handed over.
+    lease: Option<Box<Lease>>,
+}
+
+impl Handed {
+    /// The worker has kept a part of the arguments: their memory is not used again.
+    fn abandon_arguments(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.abandon();
+        }
+        if let Arguments::Large(large) = &mut self.task.arguments {
+            large.lease.abandon();
+        }
+    }
 }
 
 /// Why a task was not handed over.
@@ -144,7 +163,7 @@ pub(in crate::process) enum Applied {
 
 /// How a task ended.
 pub(in crate::process) enum Completion {
-    Value(Payload),
+    Value(Encoded),
     Error(TaskError),
     Chunk,
 }
@@ -154,10 +173,12 @@ pub(in crate::process) struct Reply {
     pub(in crate::process) kind: u32,
     pub(in crate::process) number: u64,
     pub(in crate::process) nanos: u64,
-    pub(in crate::process) bytes: Payload,
+    pub(in crate::process) value: Encoded,
     pub(in crate::process) error: Option<TaskError>,
     /// How many results of items the bytes are.
     pub(in crate::process) items: usize,
+    /// The worker has kept a part of the arguments.
+    pub(in crate::process) has_kept: bool,
 }
 
 impl Worker {
@@ -173,6 +194,8 @@ impl Worker {
             is_stuck: false,
             is_full: false,
             writer: Writer::default(),
+            known: Box::default(),
+            initializer: None,
             entries: VecDeque::new(),
             first: 0,
             unfinished: 0,
@@ -210,6 +233,7 @@ impl Worker {
         &mut self,
         call: crate::process::record::Name,
         argument: &[u8],
+        shelf: &Arc<Shelf>,
     ) -> Result<(), Refusal> {
         let header = TaskHeader {
             number: 0,
@@ -220,7 +244,9 @@ impl Worker {
             carried: 0,
             id: 0,
         };
-        self.send(task::INITIALIZE, header, &[], argument)
+        let lease = self.send(task::INITIALIZE, header, &[], argument, shelf)?;
+        self.initializer = lease.map(|lease| *lease);
+        Ok(())
     }
 
     /// Hands a task over, with up to `most` items of a chunk.
@@ -228,16 +254,17 @@ impl Worker {
         &mut self,
         mut task: RemoteTask,
         most: usize,
+        shelf: &Arc<Shelf>,
         now: u64,
     ) -> Result<u64, Box<(RemoteTask, Refusal)>> {
         if self.entries.len() >= SLOTS {
             return Err(Box::new((task, Refusal::Full)));
         }
         let number = self.next_number();
-        match self.send_task(&mut task, number, most) {
-            Ok(()) => {}
+        let lease = match self.send_task(&mut task, number, most, shelf) {
+            Ok(lease) => lease,
             Err(refusal) => return Err(Box::new((task, refusal))),
-        }
+        };
         self.given += task.chunk.as_ref().map_or(1, |chunk| chunk.handed);
         self.unfinished += 1;
         self.entries.push_back(Entry::Task(Handed {
@@ -245,6 +272,7 @@ impl Worker {
             at: now,
             timer: None,
             clock_settings: 0,
+            lease,
         }));
         Ok(number)
     }
@@ -254,57 +282,58 @@ impl Worker {
         task: &mut RemoteTask,
         number: u64,
         most: usize,
-    ) -> Result<(), Refusal> {
+        shelf: &Arc<Shelf>,
+    ) -> Result<Option<Box<Lease>>, Refusal> {
         self.link.memory.slot(number).hand_over(number);
-        let mut header = TaskHeader {
+        task.prepare(most, TASK_BYTES)?;
+        let items = task.chunk.as_ref().map_or(0, |chunk| chunk.handed);
+        let header = TaskHeader {
             number,
             call: task.call,
-            items: 0,
+            items: u32::try_from(items).unwrap_or(u32::MAX),
             is_large: false,
-            is_timed: task.run_timeout.is_some(),
-            carried: u16::try_from(task.carried.len()).unwrap_or(0),
+            is_timed: task.run_timeout().is_some(),
+            carried: u16::try_from(task.carried().len()).unwrap_or(0),
             id: task.cell().id().get(),
         };
-        if let Arguments::Sealed(sealed) = &task.arguments {
-            header.is_large = true;
-            return self.send_sealed(task::RUN, header, &task.carried, &sealed.file);
+        if let Arguments::Large(large) = &task.arguments {
+            let (bytes, lease) = (&large.bytes, &large.lease);
+            let at = large.value_at;
+            self.send_large(task::RUN, header, task.carried(), bytes, lease, at)?;
+            return Ok(None);
         }
-        task.prepare(most, TASK_BYTES)?;
-        if let Some(chunk) = &task.chunk {
-            header.items = u32::try_from(chunk.handed).unwrap_or(u32::MAX);
-        }
-        self.send(task::RUN, header, &task.carried, task.outgoing())
+        self.send(task::RUN, header, task.carried(), task.outgoing(), shelf)
     }
 
-    /// Bytes that are too long for a frame go as a file.
+    /// Bytes that are too long for a frame are put into memory of their own, which is given back.
     fn send(
         &mut self,
         kind: u32,
-        mut header: TaskHeader,
+        header: TaskHeader,
         carried: &[u8],
         bytes: &[u8],
-    ) -> Result<(), Refusal> {
+        shelf: &Arc<Shelf>,
+    ) -> Result<Option<Box<Lease>>, Refusal> {
         if bytes.len() > TASK_BYTES {
-            header.is_large = true;
-            let ring = &self.link.memory.tasks;
-            let needed = TaskHeader::BYTES + carried.len() + size_of::<u64>();
-            if !self.writer.has_room(ring, needed)? {
+            let mut outgoing = Outgoing::new(shelf, u64::MAX);
+            let at = outgoing.append(bytes).map_err(Self::refusal)?;
+            let Some(lease) = outgoing.into_lease() else {
                 return Err(Refusal::Full);
-            }
-            let sealed = Sealed::of(bytes).map_err(Self::refusal)?;
-            return self.send_sealed(kind, header, carried, &sealed);
+            };
+            self.send_large(kind, header, carried, &[], &lease, Some(at))?;
+            return Ok(Some(Box::new(lease)));
         }
         let ring = &self.link.memory.tasks;
         match self
             .writer
             .write(ring, kind, &[&header.to_bytes(), carried, bytes])?
         {
-            true => Ok(()),
+            true => Ok(None),
             false => Err(Refusal::Full),
         }
     }
 
-    /// What a failure to make or send a file means.
+    /// What a failure to get or send memory means.
     fn refusal(error: std::io::Error) -> Refusal {
         // The worker has some that it has not received, or is about to be found dead.
         if matches!(
@@ -317,28 +346,32 @@ impl Worker {
         Refusal::Lacking(error)
     }
 
-    /// The file goes first, so that it is there when its frame is read; and only if the frame can
-    /// follow.
-    fn send_sealed(
+    /// The descriptor goes first, so that it is there when its frame is read; and only if the frame
+    /// can follow.
+    fn send_large(
         &mut self,
         kind: u32,
-        header: TaskHeader,
+        mut header: TaskHeader,
         carried: &[u8],
-        sealed: &Sealed,
+        bytes: &[u8],
+        lease: &Lease,
+        value_at: Option<usize>,
     ) -> Result<(), Refusal> {
         let ring = &self.link.memory.tasks;
-        let length = (sealed.len() as u64).to_le_bytes();
-        let needed = TaskHeader::BYTES + carried.len() + length.len();
+        let needed = TaskHeader::BYTES + carried.len() + Placed::BYTES + bytes.len();
         if !self.writer.has_room(ring, needed)? {
             return Err(Refusal::Full);
         }
-        match self.link.channel.send(&[0], &[sealed.descriptor()]) {
-            Ok(()) => {}
-            Err(error) => return Err(Self::refusal(error)),
+        if !self.known.has(lease)
+            && let Some(descriptor) = lease.descriptor()
+        {
+            let sent = self.link.channel.send(&[0], &[descriptor]);
+            sent.map_err(Self::refusal)?;
         }
-        let written = self
-            .writer
-            .write(ring, kind, &[&header.to_bytes(), carried, &length])?;
+        let placed = Placed::of(lease, value_at, 0, &mut self.known).to_bytes();
+        header.is_large = true;
+        let parts = [&header.to_bytes()[..], carried, &placed, bytes];
+        let written = self.writer.write(ring, kind, &parts)?;
         debug_assert!(written, "there was room");
         Ok(())
     }
@@ -436,11 +469,19 @@ impl Worker {
             .zip(self.entries.iter().rev())
             .filter_map(|(number, entry)| Some((number, &entry.handed()?.task)))
             .take_while(|(number, task)| {
-                task.priority < priority
+                task.priority() < priority
                     && !task.is_due
                     && self.phase(*number) == Some(Phase::Handed)
             })
             .count()
+    }
+
+    /// The argument of the initializer is not needed any more; or never used again, if a part of it is.
+    fn initializer_done(&mut self, has_kept: bool) {
+        if let Some(lease) = self.initializer.as_mut().filter(|_| has_kept) {
+            lease.abandon();
+        }
+        self.initializer = None;
     }
 
     fn remove(&mut self, number: u64) -> Option<Handed> {
@@ -477,6 +518,7 @@ impl Worker {
         match reply.kind {
             reply::READY if self.life == Life::Starting => {
                 self.life = Life::Ready;
+                self.initializer_done(reply.has_kept);
                 return Ok(Applied::Ready);
             }
             // It was told to end before it was ready.
@@ -500,7 +542,7 @@ impl Worker {
             let task = self.handed_mut(number).map(|handed| &mut handed.task);
             let Some(RemoteTask {
                 chunk: Some(chunk),
-                loss,
+                terms,
                 ..
             }) = task
             else {
@@ -510,8 +552,10 @@ impl Worker {
                 return Err(Violation("more results came than there are items"));
             }
             chunk.handed -= reply.items;
-            chunk.extend(reply.items, &reply.bytes);
-            *loss = None;
+            chunk.extend(reply.items, &reply.value.bytes);
+            if let Some(terms) = terms {
+                terms.loss = None;
+            }
             self.finished += reply.items as u64;
             return Ok(Applied::Item);
         }
@@ -522,9 +566,12 @@ impl Worker {
         let Some(handed) = self.handed_mut(number) else {
             return Err(Violation("a result came for no task"));
         };
+        if reply.has_kept {
+            handed.abandon_arguments();
+        }
         // It stays here until all is checked: what is lost with its worker is looked after.
         let completion = match (reply.kind, &mut handed.task.chunk) {
-            (reply::VALUE, None) => Completion::Value(reply.bytes),
+            (reply::VALUE, None) => Completion::Value(reply.value),
             (reply::ERROR, None) => {
                 let unknown = || TaskError::failed("the worker gave no error");
                 Completion::Error(reply.error.unwrap_or_else(unknown))

@@ -6,15 +6,46 @@
 //! believes it only after it has looked: the place must lie in the data of the main program, aligned,
 //! and bear the magic number, and the function that it names must lie in the program's text.
 
+use crate::codec::{Outside, Sink};
 use crate::process::sys;
 
-/// What a record's function does: decodes the arguments, calls, and appends the encoded result, or the
-/// encoded error, to `out`. True for a result. It does not unwind.
-pub(super) type Call = fn(arguments: &[u8], out: &mut Vec<u8>) -> bool;
+/// What a record's function does: decodes the arguments, calls, and gives the encoded result, or the
+/// encoded error. True for a result. It does not unwind.
+pub(super) type Call = fn(arguments: Arguments<'_>, answer: Answer<'_>) -> bool;
+
+/// Encoded arguments.
+#[derive(Clone, Copy)]
+pub(super) struct Arguments<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) outside: Option<&'a dyn Outside>,
+}
+
+impl<'a> Arguments<'a> {
+    /// Of which nothing lies outside.
+    pub(super) fn whole(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            outside: None,
+        }
+    }
+}
+
+/// Where a result or an error goes.
+pub(super) struct Answer<'a> {
+    pub(super) bytes: &'a mut Vec<u8>,
+    pub(super) sink: Option<&'a mut dyn Sink>,
+}
+
+impl<'a> Answer<'a> {
+    /// Of which nothing goes outside.
+    pub(super) fn whole(bytes: &'a mut Vec<u8>) -> Self {
+        Self { bytes, sink: None }
+    }
+}
 
 /// Something whose calls have a record.
 pub(super) trait Callable: 'static {
-    fn call(arguments: &[u8], out: &mut Vec<u8>) -> bool;
+    fn call(arguments: Arguments<'_>, answer: Answer<'_>) -> bool;
 }
 
 #[repr(C, align(16))]
@@ -116,8 +147,8 @@ mod tests {
 
     struct Nothing;
     impl Callable for Nothing {
-        fn call(_arguments: &[u8], out: &mut Vec<u8>) -> bool {
-            out.push(7);
+        fn call(_arguments: Arguments<'_>, answer: Answer<'_>) -> bool {
+            answer.bytes.push(7);
             true
         }
     }
@@ -126,7 +157,8 @@ mod tests {
     fn a_record_is_found_by_its_name_and_garbage_is_not() {
         let name = name_of::<Nothing>();
         let mut out = Vec::new();
-        assert!(find(name).expect("it is there")(&[], &mut out));
+        let call = find(name).expect("it is there");
+        assert!(call(Arguments::whole(&[]), Answer::whole(&mut out)));
         assert_eq!(out, [7]);
         for garbage in [
             0,

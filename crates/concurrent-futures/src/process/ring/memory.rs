@@ -18,6 +18,12 @@ pub(in crate::process) const TASK_BYTES: usize = TASK_WORDS * size_of::<u64>() /
 /// The same for results.
 pub(in crate::process) const RESULT_BYTES: usize = RESULT_WORDS * size_of::<u64>() / 4;
 
+/// How many large payloads of a worker may be unread at a time.
+pub(in crate::process) const LARGE_SLOTS: usize = 8;
+
+/// Added to the ticket of one whose descriptor was not received, and has to come again.
+pub(in crate::process) const AGAIN: u64 = 1 << 63;
+
 const NOTE_WORDS: usize = 127;
 
 /// All that a pool and one worker share. Any bytes are a valid value.
@@ -32,6 +38,8 @@ pub(in crate::process) struct Memory {
     /// Not 0 once the worker's stack has overflown.
     pub(in crate::process) overflown: Padded<AtomicU32>,
     pub(in crate::process) note: Note,
+    /// For each slot of the worker's large payloads: the ticket of the last that is not read any more.
+    pub(in crate::process) returned: [AtomicU64; LARGE_SLOTS],
     slots: [Slot; SLOTS],
     pub(in crate::process) tasks: Ring<TASK_WORDS>,
     pub(in crate::process) results: Ring<RESULT_WORDS>,

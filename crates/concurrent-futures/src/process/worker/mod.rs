@@ -1,6 +1,7 @@
 //! Inside a worker process: what it does from its takeover to its end.
 
 mod init;
+mod large;
 mod serve;
 
 pub(super) use init::can_begin;

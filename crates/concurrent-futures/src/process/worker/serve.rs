@@ -3,7 +3,6 @@
 use std::os::fd::OwnedFd;
 use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,13 +10,16 @@ use crate::codec;
 use crate::error::{Direction, Ran, TaskError};
 use crate::id::TaskId;
 use crate::process::call::encode_error;
-use crate::process::frame::{ReplyHeader, TaskHeader, reply, split_u64, task};
+use crate::process::frame::{ReplyHeader, TaskHeader, reply, task};
+use crate::process::large::{Lease, Outgoing, Placed};
 use crate::process::patience::{FEW, Patience};
-use crate::process::record::{self, Call};
+use crate::process::record::{self, Answer, Arguments, Call};
 use crate::process::ring::{Memory, RESULT_BYTES, Reader, Violation, Writer};
-use crate::process::sys::{self, Channel, Mapped, Sealed, Segment, futex};
+use crate::process::sys::{self, Channel, Segment, futex};
 use crate::process::{carried, clock, items};
 use crate::task::RemoteCurrent;
+
+use super::large::{Inbox, LargeArguments, Outbox};
 
 /// What a worker is told when it begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +61,8 @@ pub(in crate::process) fn serve(hello: &[u8], segment: OwnedFd, channel: Channel
         run_length: 0,
         now: clock::now(),
         out: Vec::new(),
-        files_sent: 0,
+        inbox: Inbox::default(),
+        outbox: Outbox::default(),
         is_spent: false,
     };
     match worker.work(&hello) {
@@ -98,19 +101,10 @@ struct Worker {
     now: u64,
     /// What a call has given; kept for its memory.
     out: Vec<u8>,
-    /// How many results went by the channel.
-    files_sent: u64,
+    inbox: Inbox,
+    outbox: Outbox,
     /// It cannot do all that a worker has to.
     is_spent: bool,
-}
-
-/// How often, a millisecond apart, a large result is tried to be sent.
-const MOST_TRIES: usize = 10_000;
-
-/// The system is short of something for the moment.
-fn is_passing(error: &std::io::Error) -> bool {
-    const ETOOMANYREFS: i32 = 109;
-    error.kind() == std::io::ErrorKind::WouldBlock || error.raw_os_error() == Some(ETOOMANYREFS)
 }
 
 /// Memory that a single large value has taken is given back.
@@ -119,7 +113,7 @@ const MOST_KEPT: usize = 1 << 20;
 impl Worker {
     fn work(&mut self, hello: &Hello) -> Result<(), Violation> {
         if !hello.has_initializer {
-            self.reply(reply::READY, &[], &[])?;
+            self.reply(reply::READY, &[], &[], None)?;
             self.tell();
         }
         let mut frame = Vec::new();
@@ -181,11 +175,7 @@ impl Worker {
         let slot = self.memory.slot(header.number);
         // Also if it was taken back: what comes by the channel keeps to the order of the frames. If it
         // does not come, this worker is of no use any more, and another one gets the task.
-        let large = match header.is_large {
-            true => Some(self.receive(arguments)?),
-            false => None,
-        };
-        let arguments = large.as_deref().unwrap_or(arguments);
+        let (large, arguments) = self.receive(header, arguments)?;
         if !slot.start(header.number, self.now) {
             return Ok(());
         }
@@ -207,44 +197,43 @@ impl Worker {
             nanos: end.saturating_sub(begun),
         };
         if header.items == 0 {
-            let mut kind = match call {
-                Ok(call) if call(arguments, &mut self.out) => reply::VALUE,
-                Ok(_) => reply::ERROR,
-                Err(error) => {
-                    encode_error(&error, &mut self.out);
-                    reply::ERROR
-                }
-            };
+            let (mut kind, mut lease) = self.call(call, &large, arguments);
             if let Err(error) = carried::leave_all()
                 && kind == reply::VALUE
             {
+                lease = None;
                 self.out.clear();
                 encode_error(&error, &mut self.out);
                 kind = reply::ERROR;
             }
-            drop(large);
-            let kind = self.bound(kind, reply::ERROR);
+            let kind = self.bound(kind, reply::ERROR, &mut lease) | self.kept(large);
             self.now = clock::now();
             if !slot.finish(number) {
                 halt();
             }
             let out = std::mem::take(&mut self.out);
-            self.reply(kind, &nanos(self.now).to_bytes(), &out)?;
+            self.reply(kind, &nanos(self.now).to_bytes(), &out, lease)?;
             self.out = out;
         } else {
-            self.run_items(header, arguments, call)?;
+            match &large {
+                Some(large) => large.with(arguments, |arguments| {
+                    self.run_items(header, arguments.bytes, call)
+                })?,
+                None => self.run_items(header, arguments, call)?,
+            }
             let left = carried::leave_all();
+            let kept = self.kept(large);
             self.now = clock::now();
             if !slot.finish(number) {
                 halt();
             }
             let end = nanos(self.now).to_bytes();
             match left {
-                Ok(()) => self.reply(reply::END, &end, &[])?,
+                Ok(()) => self.reply(reply::END | kept, &end, &[], None)?,
                 Err(error) => {
                     let mut out = Vec::new();
                     encode_error(&error, &mut out);
-                    self.reply(reply::ERROR, &end, &out)?;
+                    self.reply(reply::ERROR | kept, &end, &out, None)?;
                 }
             }
         }
@@ -283,16 +272,18 @@ impl Worker {
                     self.out.extend_from_slice(item.bytes);
                     reply::ITEM_ERROR
                 }
-                Ok(call) if call(item.bytes, &mut self.out) => reply::ITEM_VALUE,
+                Ok(call) if call(Arguments::whole(item.bytes), Answer::whole(&mut self.out)) => {
+                    reply::ITEM_VALUE
+                }
                 Ok(_) => reply::ITEM_ERROR,
                 Err(error) => {
                     encode_error(error, &mut self.out);
                     reply::ITEM_ERROR
                 }
             };
-            let kind = self.bound(kind, reply::ITEM_ERROR);
+            let kind = self.bound(kind, reply::ITEM_ERROR, &mut None);
             let out = std::mem::take(&mut self.out);
-            self.reply(kind, &[], &out)?;
+            self.reply(kind, &[], &out, None)?;
             self.out = out;
         }
         Ok(())
@@ -301,23 +292,16 @@ impl Worker {
     /// True if the worker is ready for tasks.
     fn initialize(&mut self, frame: &[u8]) -> Result<bool, Violation> {
         let (header, arguments) = TaskHeader::split(frame)?;
-        let large = match header.is_large {
-            true => Some(self.receive(arguments)?),
-            false => None,
-        };
-        let arguments = large.as_deref().unwrap_or(arguments);
-        let is_ready = match find(header) {
-            Ok(call) => call(arguments, &mut self.out),
-            Err(error) => {
-                encode_error(&error, &mut self.out);
-                false
-            }
-        };
+        let (large, arguments) = self.receive(header, arguments)?;
+        // What it gives is nothing, so that it is not large.
+        let (kind, _) = self.call(find(header), &large, arguments);
+        let is_ready = kind == reply::VALUE;
+        let kept = self.kept(large);
         let out = std::mem::take(&mut self.out);
         if is_ready {
-            self.reply(reply::READY, &[], &[])?;
+            self.reply(reply::READY | kept, &[], &[], None)?;
         } else {
-            self.reply(reply::NOT_READY, &[], &out)?;
+            self.reply(reply::NOT_READY, &[], &out, None)?;
         }
         self.out = out;
         self.now = clock::now();
@@ -325,9 +309,52 @@ impl Worker {
         Ok(is_ready)
     }
 
+    /// Calls a function. What it gives is in `out`, and a part of it in the lease.
+    fn call(
+        &mut self,
+        call: Result<Call, TaskError>,
+        large: &Option<LargeArguments>,
+        arguments: &[u8],
+    ) -> (u32, Option<Lease>) {
+        let Self {
+            out,
+            outbox,
+            memory,
+            max_payload,
+            ..
+        } = self;
+        let call = match call {
+            Ok(call) => call,
+            Err(error) => {
+                encode_error(&error, out);
+                return (reply::ERROR, None);
+            }
+        };
+        outbox.collect(memory);
+        let mut outgoing = Outgoing::new(&outbox.shelf, *max_payload);
+        let answer = Answer {
+            bytes: out,
+            sink: Some(&mut outgoing),
+        };
+        let is_value = match large {
+            Some(large) => large.with(arguments, |arguments| call(arguments, answer)),
+            None => call(Arguments::whole(arguments), answer),
+        };
+        let wanted = outgoing.wanted();
+        if !is_value {
+            return (reply::ERROR, None);
+        }
+        if wanted > *max_payload {
+            out.clear();
+            encode_error(&TaskError::too_large(wanted, *max_payload, Ran::Yes), out);
+            return (reply::ERROR, None);
+        }
+        (reply::VALUE, outgoing.into_lease())
+    }
+
     /// A value beyond the limit becomes an error.
-    fn bound(&mut self, kind: u32, error_kind: u32) -> u32 {
-        let size = self.out.len() as u64;
+    fn bound(&mut self, kind: u32, error_kind: u32, lease: &mut Option<Lease>) -> u32 {
+        let size = (self.out.len() + lease.as_ref().map_or(0, Lease::length)) as u64;
         let limit = if error_kind == reply::ITEM_ERROR {
             self.max_payload.min(items::MOST_BYTES)
         } else {
@@ -336,29 +363,84 @@ impl Worker {
         if size <= limit || kind == error_kind {
             return kind;
         }
+        *lease = None;
         self.out.clear();
         encode_error(&TaskError::too_large(size, limit, Ran::Yes), &mut self.out);
         error_kind
     }
 
-    /// Arguments that came as a file of their own.
-    fn receive(&mut self, length: &[u8]) -> Result<Mapped, Violation> {
-        let (length, _) = split_u64(length)?;
-        let length = usize::try_from(length).map_err(|_| Violation("a length beyond memory"))?;
-        let mut byte = [0; 1];
-        let received = self.channel.receive(&mut byte, true);
-        let descriptor = received.ok().and_then(|(_, mut all)| all.pop());
-        descriptor
-            .and_then(|descriptor| Mapped::accept(descriptor, length).ok())
-            .ok_or(Violation("the arguments did not come with their frame"))
+    /// Large arguments, if these are, and what the frame has of them.
+    fn receive<'a>(
+        &mut self,
+        header: TaskHeader,
+        arguments: &'a [u8],
+    ) -> Result<(Option<LargeArguments>, &'a [u8]), Violation> {
+        if !header.is_large {
+            return Ok((None, arguments));
+        }
+        let (large, rest) = self.inbox.receive(arguments, &self.channel)?;
+        Ok((Some(large), rest))
+    }
+
+    /// What is said at the end of a task that has kept a part of its arguments.
+    fn kept(&mut self, large: Option<LargeArguments>) -> u32 {
+        let has_kept = large.is_some_and(|large| self.inbox.has_kept(large));
+        if has_kept { reply::KEPT } else { 0 }
     }
 
     /// Puts a frame into the ring of results, as soon as there is room.
-    fn reply(&mut self, kind: u32, header: &[u8], bytes: &[u8]) -> Result<(), Violation> {
-        if bytes.len() > RESULT_BYTES {
-            return self.reply_large(kind, header, bytes);
+    fn reply(
+        &mut self,
+        kind: u32,
+        header: &[u8],
+        bytes: &[u8],
+        lease: Option<Lease>,
+    ) -> Result<(), Violation> {
+        if lease.is_none() && bytes.len() <= RESULT_BYTES {
+            return self.write(kind, &[header, bytes]);
         }
-        self.write(kind, &[header, bytes])
+        match self.send_large(bytes, lease) {
+            Ok((placed, true)) => self.write(kind | reply::LARGE, &[header, &placed]),
+            Ok((placed, false)) => self.write(kind | reply::LARGE, &[header, &placed, bytes]),
+            Err(error) => {
+                // A task has closed the channel, maybe: the next one gets another worker.
+                self.is_spent = true;
+                let error =
+                    TaskError::codec("a large result", error).going(Direction::EncodeResult);
+                let mut out = Vec::new();
+                encode_error(&error, &mut out);
+                let flags = kind & reply::KEPT;
+                let kind = match kind & !reply::KEPT {
+                    reply::VALUE => reply::ERROR,
+                    reply::ITEM_VALUE => reply::ITEM_ERROR,
+                    other => other,
+                };
+                self.write(kind | flags, &[header, &out])
+            }
+        }
+    }
+
+    /// Makes a large result known to the pool. True if all of it lies in the memory.
+    fn send_large(
+        &mut self,
+        bytes: &[u8],
+        lease: Option<Lease>,
+    ) -> std::io::Result<([u8; Placed::BYTES], bool)> {
+        self.outbox.collect(self.memory);
+        let mut outgoing = Outgoing::with(&self.outbox.shelf, lease);
+        let value_at = match bytes.len() > RESULT_BYTES {
+            true => Some(outgoing.append(bytes)?),
+            false => None,
+        };
+        let lease = outgoing.into_lease().ok_or(std::io::ErrorKind::NotFound)?;
+        let bell = &self.memory.results_bell.0;
+        let wake = || {
+            if bell.ring() {
+                futex::wake(bell.word().0);
+            }
+        };
+        let placed = self.outbox.send(lease, value_at, &self.channel, wake)?;
+        Ok((placed, value_at.is_some()))
     }
 
     fn write(&mut self, kind: u32, parts: &[&[u8]]) -> Result<(), Violation> {
@@ -376,45 +458,6 @@ impl Worker {
             bell.get_up();
         }
         Ok(())
-    }
-
-    /// The file goes first, so that it is there when its frame is read.
-    fn reply_large(&mut self, kind: u32, header: &[u8], bytes: &[u8]) -> Result<(), Violation> {
-        let number = self.files_sent.to_le_bytes();
-        let sent = Sealed::of(bytes).and_then(|sealed| {
-            for _ in 0..MOST_TRIES {
-                match self.channel.send(&number, &[sealed.descriptor()]) {
-                    // Others wait to be read: the pool is behind.
-                    Err(error) if is_passing(&error) => {
-                        self.tell();
-                        std::thread::sleep(Duration::from_millis(1));
-                    }
-                    result => return result,
-                }
-            }
-            Err(std::io::ErrorKind::TimedOut.into())
-        });
-        match sent {
-            Ok(()) => {
-                self.files_sent += 1;
-                let length = (bytes.len() as u64).to_le_bytes();
-                self.write(kind | reply::LARGE, &[header, &length])
-            }
-            Err(error) => {
-                // A task has closed the channel, maybe: the next one gets another worker.
-                self.is_spent = true;
-                let error =
-                    TaskError::codec("a large result", error).going(Direction::EncodeResult);
-                let mut out = Vec::new();
-                encode_error(&error, &mut out);
-                let kind = match kind {
-                    reply::VALUE => reply::ERROR,
-                    reply::ITEM_VALUE => reply::ITEM_ERROR,
-                    other => other,
-                };
-                self.write(kind, &[header, &out])
-            }
-        }
     }
 
     /// Wakes the pool if it sleeps.

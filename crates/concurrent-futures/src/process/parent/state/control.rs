@@ -39,7 +39,7 @@ impl State {
     /// A task was claimed in the queue. If somebody may wait for its place it is taken out, which is
     /// cheap where the queue is limited; otherwise it goes with others.
     fn drop_claimed(&mut self, cell: &CellRef, actions: &mut Actions) {
-        let is_limited = |next: Taken<&RemoteTask>| next.task.place.is_counted();
+        let is_limited = |next: Taken<&RemoteTask>| next.task.has_place();
         if self.queue.peek().is_some_and(is_limited) {
             let task = self.take_queued(cell);
             actions.discarded.extend(task);

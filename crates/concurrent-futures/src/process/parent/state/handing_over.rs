@@ -33,7 +33,16 @@ impl State {
         now: u64,
         actions: &mut Actions,
     ) {
-        while let Some(next) = self.queue.peek() {
+        loop {
+            let picked = self.pick(options);
+            let is_full = picked.is_none() && self.workers.len() >= options.max_workers;
+            if is_full && !self.has_priorities {
+                // Who goes or says something leads here again.
+                break;
+            }
+            let Some(next) = self.queue.peek() else {
+                break;
+            };
             let front = next.task;
             if !front.cell().is_unfinished() {
                 self.withdrawn = self.withdrawn.saturating_sub(1);
@@ -47,8 +56,7 @@ impl State {
                 }
                 continue;
             }
-            let priority = front.priority;
-            let picked = self.pick(options);
+            let priority = front.priority();
             let Some(index) = self.least_ahead(picked, priority) else {
                 break;
             };
@@ -197,8 +205,8 @@ impl State {
         let most = options
             .max_tasks_per_worker
             .map_or(usize::MAX, |most| most.saturating_sub(worker.given).max(1));
-        let limit = task.run_timeout;
-        let refused = match worker.hand_over(task, most, now) {
+        let limit = task.run_timeout();
+        let refused = match worker.hand_over(task, most, &self.shelf, now) {
             Ok(number) => {
                 if let Some(limit) = limit {
                     actions.limits.push((worker.link.launch, number, limit));

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use crate::error::TaskError;
 use crate::executor::{Ranked, WorkerId};
+use crate::process::large::Shelf;
 use crate::process::parent::task::RemoteTask;
 use crate::process::parent::worker_state::{Completion, Link, Worker};
 use crate::process::sys::Signal;
@@ -23,6 +24,8 @@ use crate::task::{CellRef, Outcome, Promise};
 use crate::time::Timer;
 
 pub(in crate::process) struct State {
+    /// Memory for large arguments that have none yet.
+    shelf: Arc<Shelf>,
     pub(in crate::process) phase: PoolPhase,
     pub(in crate::process) queue: Ranked<RemoteTask>,
     /// There was a task of another priority than 0.
@@ -133,8 +136,9 @@ impl Places {
 }
 
 impl State {
-    pub(in crate::process) fn new(is_observed: bool) -> Self {
+    pub(in crate::process) fn new(is_observed: bool, shelf: Arc<Shelf>) -> Self {
         Self {
+            shelf,
             phase: PoolPhase::Open,
             queue: Ranked::default(),
             has_priorities: false,
@@ -162,8 +166,9 @@ impl State {
 
     /// Takes a new task.
     pub(in crate::process) fn enqueue(&mut self, task: RemoteTask) {
-        self.has_priorities |= task.priority != 0;
-        self.queue.push(task.priority, task);
+        let priority = task.priority();
+        self.has_priorities |= priority != 0;
+        self.queue.push(priority, task);
     }
 
     pub(in crate::process) fn is_open(&self) -> bool {

@@ -93,7 +93,7 @@ impl State {
 
     /// What comes back goes before its equals.
     pub(super) fn put_back(&mut self, task: RemoteTask) {
-        self.queue.push_front(task.priority, task);
+        self.queue.push_front(task.priority(), task);
     }
 
     /// If somebody observes: the task that a worker begins now is told, once.

@@ -9,8 +9,9 @@ use crate::executor::{Place, WorkerId};
 use crate::id::OwnerId;
 use crate::process::frame::reply;
 use crate::process::items;
+use crate::process::large::Shelf;
 use crate::process::parent::options::Options;
-use crate::process::parent::task::{Arguments, ChunkState, RemoteTask};
+use crate::process::parent::task::{Arguments, ChunkState, RemoteTask, Terms};
 use crate::process::parent::worker_state::{Life, Link, Reply, Worker};
 use crate::process::record::Name;
 use crate::process::sys::{Channel, Segment};
@@ -47,7 +48,7 @@ fn pool() -> State {
     };
     let mut worker = Worker::new(Arc::new(link), WorkerId(0), 0);
     worker.life = Life::Ready;
-    let mut state = State::new(false);
+    let mut state = State::new(false, Shelf::new(1, 0));
     state.workers.push(worker);
     state.mean_nanos = Some(1_000);
     state
@@ -66,16 +67,18 @@ fn task(priority: i32, attempts: u32) -> RemoteTask {
         promise,
         call: Name(0),
         arguments: Arguments::Bytes(Payload::new()),
-        place: Place::uncounted(),
-        carried: Box::default(),
-        run_timeout: None,
         chunk: None,
         returns: 0,
         was_told: false,
-        priority,
         is_due: false,
-        retries: 9,
-        loss: (attempts > 0).then(|| TaskError::worker_lost(loss)),
+        terms: Some(Box::new(Terms {
+            place: Place::uncounted(),
+            carried: Box::default(),
+            run_timeout: None,
+            priority,
+            retries: 9,
+            loss: (attempts > 0).then(|| TaskError::worker_lost(loss)),
+        })),
     }
 }
 
@@ -110,7 +113,7 @@ fn a_more_urgent_task_takes_the_place_of_those_that_lie_ready_and_were_not_taken
     assert_eq!(dispatched(&mut state), (6, 0));
     let ranks: Vec<_> = state.workers[0]
         .tasks()
-        .map(|(_, handed)| (handed.task.priority, handed.task.was_lost()))
+        .map(|(_, handed)| (handed.task.priority(), handed.task.was_lost()))
         .collect();
     let ordinary = (0, false);
     assert_eq!(
@@ -140,7 +143,7 @@ fn what_was_taken_for_its_age_is_not_taken_back_for_an_urgent_one() {
     assert_eq!(dispatched(&mut state), (22, 0));
     let ranks: Vec<_> = state.workers[0]
         .tasks()
-        .map(|(_, handed)| handed.task.priority)
+        .map(|(_, handed)| handed.task.priority())
         .collect();
     let expected = [&[1; 15][..], &[-1, 2], &[1; 5]].concat();
     assert_eq!(ranks, expected);
@@ -152,9 +155,10 @@ fn said(kind: u32, number: u64) -> Reply {
         kind,
         number,
         nanos: 0,
-        bytes: Payload::new(),
+        value: Payload::new().into(),
         error: None,
         items: 0,
+        has_kept: false,
     }
 }
 
@@ -180,7 +184,7 @@ fn a_task_of_which_the_worker_says_what_cannot_be_is_lost_with_the_worker() {
     for (kind, make) in kinds {
         let mut state = pool();
         state.enqueue(RemoteTask {
-            retries: 0,
+            terms: None,
             ..make(0, 0)
         });
         assert_eq!(dispatched(&mut state), (1, 0));
@@ -221,7 +225,8 @@ fn a_worker_is_reserved_if_its_last_task_was_lost_and_others_were_taken_back() {
     let mut state = pool();
     let worker = &mut state.workers[0];
     for attempts in [1, 0] {
-        assert!(worker.hand_over(task(0, attempts), 1, 0).is_ok());
+        let shelf = Shelf::new(1, 0);
+        assert!(worker.hand_over(task(0, attempts), 1, &shelf, 0).is_ok());
     }
     assert!(!worker.is_reserved());
     assert!(worker.link.memory.slot(0).start(0, 0));

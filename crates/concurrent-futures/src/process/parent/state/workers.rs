@@ -39,7 +39,7 @@ impl State {
         let mut worker = Worker::new(link, place, now);
         let initialized = match &options.initializer {
             None => Ok(()),
-            Some((call, argument)) => worker.initialize(*call, argument),
+            Some((call, argument)) => worker.initialize(*call, argument, &self.shelf),
         };
         actions.wake.push(Arc::clone(&worker.link));
         self.workers.push(worker);
@@ -131,7 +131,7 @@ impl State {
             actions.discarded.push(task);
             return;
         }
-        let loss = task.loss.take().filter(|_| !why.is_aborted());
+        let loss = task.take_loss().filter(|_| !why.is_aborted());
         let completion = match &mut task.chunk {
             Some(chunk) if chunk.done > 0 || loss.is_some() => {
                 if let Some(loss) = loss {
@@ -183,7 +183,7 @@ impl State {
                         error,
                     }) if *stopped == number => error.clone(),
                     Some(Ending::Aborted) => TaskError::aborted(),
-                    _ => TaskError::worker_lost(loss.next(handed.task.loss.as_ref())),
+                    _ => TaskError::worker_lost(loss.next(handed.task.loss())),
                 };
                 let begun = worker.link.memory.slot(number).items_begun();
                 again.extend(self.lost_task(handed, begun, error, actions));
@@ -234,15 +234,17 @@ impl State {
         });
         if is_lost {
             if error.attempts() > 0
-                && error.attempts() <= task.retries
+                && error.attempts() <= task.retries()
                 && self.objection(&task).is_none()
+                && let Some(terms) = &mut task.terms
             {
                 self.counts.retried += 1;
-                actions.retried.push((task.cell().clone(), error.clone()));
-                task.loss = Some(error);
+                let lost = (task.promise.cell().clone(), error.clone());
+                actions.retried.push(lost);
+                terms.loss = Some(error);
             } else if let Some(chunk) = &mut task.chunk {
                 chunk.push_error(&error);
-                task.loss = None;
+                task.take_loss();
             } else {
                 self.resolve(task, Completion::Error(error), None, at, actions);
                 return None;

@@ -1,0 +1,169 @@
+//! Memory that is filled with one payload, and kept until nobody reads it any more.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use super::Shelf;
+use crate::codec::Sink;
+use crate::process::sys::Writable;
+
+/// Where each run of bytes begins: on a cache line.
+const ALIGNMENT: usize = 64;
+
+/// The right to use memory of a shelf. Dropped, the memory goes back there.
+pub(in crate::process) struct Lease {
+    shelf: Arc<Shelf>,
+    slot: usize,
+    generation: u64,
+    /// There until it is dropped.
+    memory: Option<Writable>,
+    length: usize,
+}
+
+impl Lease {
+    pub(super) fn new(shelf: Arc<Shelf>, slot: usize, generation: u64, memory: Writable) -> Self {
+        Self {
+            shelf,
+            slot,
+            generation,
+            memory: Some(memory),
+            length: 0,
+        }
+    }
+
+    pub(in crate::process) fn slot(&self) -> usize {
+        self.slot
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(super) fn shelf(&self) -> &Shelf {
+        &self.shelf
+    }
+
+    /// The bytes that were written, and those between them.
+    pub(in crate::process) fn length(&self) -> usize {
+        self.length
+    }
+
+    fn size(&self) -> usize {
+        self.memory.as_ref().map_or(0, Writable::size)
+    }
+
+    /// What to give to the process that shall read it; `None` if it is not used any more.
+    pub(in crate::process) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.memory.as_ref().map(Writable::descriptor)
+    }
+
+    /// The memory goes back to the system once this is dropped.
+    pub(super) fn is_for_once(&self) -> bool {
+        !self.shelf.keeps(self.size())
+    }
+
+    /// Nobody uses the memory again: its reader has kept a part of it.
+    pub(in crate::process) fn abandon(&mut self) {
+        self.memory = None;
+    }
+
+    /// Adds bytes, and says where they are. Memory that is too small is exchanged for larger.
+    ///
+    /// # Errors
+    /// If the system has none.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
+        let start = self.length.next_multiple_of(ALIGNMENT);
+        let Some(end) = start.checked_add(bytes.len()) else {
+            return Ok(None);
+        };
+        if end > self.size() {
+            let Some(mut larger) = self.shelf.take(end.saturating_mul(2))? else {
+                return Ok(None);
+            };
+            if let (Some(old), Some(new)) = (&self.memory, &mut larger.memory) {
+                new.write(0, old.written(self.length));
+            }
+            larger.length = self.length;
+            *self = larger;
+        }
+        let Some(memory) = &mut self.memory else {
+            return Ok(None);
+        };
+        memory.write(start, bytes);
+        self.length = end;
+        Ok(Some(start))
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.shelf.put_back(self.slot, self.memory.take());
+    }
+}
+
+/// The bytes of a payload on their way out, where the long runs go into memory of a shelf.
+pub(in crate::process) struct Outgoing<'a> {
+    shelf: &'a Arc<Shelf>,
+    lease: Option<Lease>,
+    /// More is not written.
+    most: u64,
+    wanted: u64,
+}
+
+impl<'a> Outgoing<'a> {
+    pub(in crate::process) fn new(shelf: &'a Arc<Shelf>, most: u64) -> Self {
+        Self {
+            shelf,
+            lease: None,
+            most,
+            wanted: 0,
+        }
+    }
+
+    /// Of a payload that has memory already, perhaps.
+    pub(in crate::process) fn with(shelf: &'a Arc<Shelf>, lease: Option<Lease>) -> Self {
+        let most = u64::MAX;
+        Self {
+            lease,
+            ..Self::new(shelf, most)
+        }
+    }
+
+    /// How many bytes went out, or would have gone if they were not too many.
+    pub(in crate::process) fn wanted(&self) -> u64 {
+        self.wanted
+    }
+
+    /// The memory, if any was needed.
+    pub(in crate::process) fn into_lease(self) -> Option<Lease> {
+        self.lease
+    }
+
+    /// Writes bytes, whatever their number, and says where they are.
+    ///
+    /// # Errors
+    /// If the system has no memory, or too much of it is in use.
+    pub(in crate::process) fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let too_many = || io::Error::other("too many large payloads are on their way");
+        if self.lease.is_none() {
+            self.lease = self.shelf.take(bytes.len())?;
+        }
+        let lease = self.lease.as_mut().ok_or_else(too_many)?;
+        lease.append(bytes)?.ok_or_else(too_many)
+    }
+}
+
+impl Sink for Outgoing<'_> {
+    fn put(&mut self, bytes: &[u8]) -> Option<usize> {
+        let wanted = self.wanted.saturating_add(bytes.len() as u64);
+        if wanted > self.most {
+            self.wanted = wanted;
+            // Who encodes looks at the sum, and throws all of it away.
+            return Some(0);
+        }
+        let start = self.append(bytes).ok()?;
+        self.wanted = wanted;
+        Some(start)
+    }
+}

@@ -1,0 +1,201 @@
+//! Memory for large payloads that was used before, and waits to be used again.
+//!
+//! Always: each slot is free, taken by one lease, or empty; what the free ones hold together is bounded.
+//! Memory is made and given back without the lock.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Lease, SLOTS};
+use crate::process::sys::Writable;
+
+/// Smaller memory is always good for a payload, however much smaller that is.
+const SMALL: usize = 4 << 20;
+
+/// Memory of one process for its large payloads.
+pub(in crate::process) struct Shelf {
+    slots: Mutex<[Slot; SLOTS]>,
+    /// How many slots are used.
+    most_slots: usize,
+    /// How many bytes are kept in free ones.
+    most_bytes: usize,
+}
+
+#[derive(Default)]
+struct Slot {
+    /// Each memory that was ever in this slot has another; 0 is none.
+    generation: u64,
+    free: Option<Writable>,
+    is_taken: bool,
+    /// When it became free, in uses of the shelf.
+    free_since: u64,
+}
+
+impl Shelf {
+    pub(in crate::process) fn new(most_slots: usize, most_bytes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            slots: Mutex::new(std::array::from_fn(|_| Slot::default())),
+            most_slots: most_slots.clamp(1, SLOTS),
+            most_bytes,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, [Slot; SLOTS]> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes memory of at least `least` bytes; `None` if there are too many leases.
+    ///
+    /// # Errors
+    /// If there is none on the shelf, and the system has none.
+    pub(in crate::process) fn take(self: &Arc<Self>, least: usize) -> io::Result<Option<Lease>> {
+        let mut slots = self.lock();
+        let most = least.saturating_mul(4).max(SMALL);
+        let fitting = (0..SLOTS)
+            .filter_map(|slot| Some((slots[slot].free.as_ref()?.size(), slot)))
+            .filter(|(size, _)| (least..=most).contains(size))
+            .min();
+        if let Some((_, slot)) = fitting {
+            let found = &mut slots[slot];
+            found.is_taken = true;
+            let generation = found.generation;
+            let memory = found.free.take();
+            drop(slots);
+            return Ok(memory.map(|memory| Lease::new(Arc::clone(self), slot, generation, memory)));
+        }
+        let is_empty = |slot: &Slot| !slot.is_taken && slot.free.is_none();
+        let empty = slots[..self.most_slots].iter().position(is_empty);
+        let Some(slot) = empty.or_else(|| oldest(&slots[..self.most_slots])) else {
+            return Ok(None);
+        };
+        let place = &mut slots[slot];
+        place.is_taken = true;
+        place.generation += 1;
+        let generation = place.generation;
+        let evicted = place.free.take();
+        drop(slots);
+        drop(evicted);
+        // In steps, so that the next payload, of about the same size, fits too; pages that are not
+        // used cost nothing.
+        let step = (least.checked_next_power_of_two().unwrap_or(least) / 8).max(1);
+        match Writable::create(least.next_multiple_of(step)) {
+            Ok(memory) => Ok(Some(Lease::new(Arc::clone(self), slot, generation, memory))),
+            Err(error) => {
+                self.lock()[slot].is_taken = false;
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether memory of this size is kept when it is free.
+    pub(super) fn keeps(&self, size: usize) -> bool {
+        size <= self.most_bytes
+    }
+
+    /// Takes memory back; `None` for what is not used again.
+    pub(super) fn put_back(&self, slot: usize, memory: Option<Writable>) {
+        let mut gone = Vec::new();
+        let mut slots = self.lock();
+        let now = slots.iter().map(|slot| slot.free_since).max().unwrap_or(0) + 1;
+        let memory = memory.filter(|memory| self.keeps(memory.size()));
+        if let Some(memory) = &memory {
+            while bytes_in(&*slots) + memory.size() > self.most_bytes {
+                let Some(oldest) = oldest(&*slots) else {
+                    break;
+                };
+                slots[oldest].generation += 1;
+                gone.extend(slots[oldest].free.take());
+            }
+        }
+        let place = &mut slots[slot];
+        place.is_taken = false;
+        place.free_since = now;
+        match memory {
+            Some(memory) => place.free = Some(memory),
+            None => place.generation += 1,
+        }
+        drop(slots);
+        drop(gone);
+    }
+
+    /// Gives all free memory back to the system.
+    pub(in crate::process) fn clear(&self) {
+        let mut slots = self.lock();
+        let mut gone = Vec::new();
+        for slot in slots.iter_mut() {
+            if let Some(memory) = slot.free.take() {
+                slot.generation += 1;
+                gone.push(memory);
+            }
+        }
+        drop(slots);
+        drop(gone);
+    }
+
+    /// What each slot holds or last held.
+    pub(super) fn generations(&self) -> [u64; SLOTS] {
+        let slots = self.lock();
+        std::array::from_fn(|slot| slots[slot].generation)
+    }
+}
+
+fn bytes_in(slots: &[Slot]) -> usize {
+    let free = slots.iter().filter_map(|slot| slot.free.as_ref());
+    free.map(Writable::size).sum()
+}
+
+/// The slot that has been free for the longest time.
+fn oldest(slots: &[Slot]) -> Option<usize> {
+    let free = slots
+        .iter()
+        .enumerate()
+        .filter(|(_, slot)| slot.free.is_some());
+    free.min_by_key(|(_, slot)| slot.free_since)
+        .map(|(slot, _)| slot)
+}
+
+#[cfg(all(test, not(concurrent_futures_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_used_again_and_what_is_kept_is_bounded() {
+        let shelf = Shelf::new(4, 3 << 20);
+        let take = |bytes| {
+            let lease = shelf.take(bytes).expect("there is memory");
+            lease.expect("there are slots")
+        };
+        let first = take(1 << 20);
+        let name = (first.slot(), first.generation());
+        drop(first);
+        let again = take(1_000_000);
+        assert_eq!((again.slot(), again.generation()), name);
+        let others = [take(1 << 20), take(1 << 20), take(1 << 20)];
+        assert!(
+            shelf.take(1).expect("no error").is_none(),
+            "all slots are taken"
+        );
+        drop(others);
+        drop(again);
+        assert!(bytes_in(&*shelf.lock()) <= 3 << 20);
+        drop(take(8 << 20));
+        assert!(
+            bytes_in(&*shelf.lock()) <= 3 << 20,
+            "it was too large to be kept"
+        );
+        shelf.clear();
+        assert_eq!(bytes_in(&*shelf.lock()), 0);
+    }
+
+    #[test]
+    fn memory_that_is_not_used_again_is_of_another_generation() {
+        let shelf = Shelf::new(1, 1 << 20);
+        let mut lease = shelf.take(10).expect("memory").expect("a slot");
+        let generation = lease.generation();
+        lease.abandon();
+        drop(lease);
+        assert_ne!(shelf.generations()[0], generation);
+        let lease = shelf.take(10).expect("memory").expect("a slot");
+        assert_ne!(lease.generation(), generation);
+    }
+}
