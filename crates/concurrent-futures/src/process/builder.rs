@@ -240,7 +240,10 @@ impl ProcessPoolBuilder {
     /// the queue, a name or a variable with a NUL byte, an argument of the initializer that cannot be
     /// encoded. And
     /// [of the kind `WrongProgram`](crate::BuildErrorKind::WrongProgram) where this program cannot be
-    /// started as a worker: the code is in a dynamic library, or the program runs through a loader.
+    /// started as a worker: the code is in a dynamic library, or the program runs through a loader. And
+    /// [of the kind `TooDeep`](crate::BuildErrorKind::TooDeep) in a worker of a worker, 10 deep: a
+    /// function that makes a pool and submits itself would start processes without end. A program that a
+    /// task starts begins at 0 again.
     pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {
         let max_workers = self.max_workers.unwrap_or_else(cpus::usable);
         if max_workers == 0 {
@@ -292,9 +295,13 @@ impl ProcessPoolBuilder {
                  call `concurrent_futures::worker::init()` first thing in it",
             ));
         }
+        let depth = sys::depth();
+        if depth >= sys::MOST_DEPTH {
+            return Err(BuildError::too_deep(depth));
+        }
         sys::Program::current().map_err(|error| BuildError::wrong_program(error.to_string()))?;
         Ok(ProcessPoolExecutor::of(Shared::new(Options {
-            max_workers,
+            max_workers: max_workers.into(),
             name: name.into(),
             initializer,
             max_tasks_per_worker: self.max_tasks_per_worker,

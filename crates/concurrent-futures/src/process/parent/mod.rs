@@ -2,10 +2,12 @@
 //! who lives and dies.
 
 mod admission;
+mod broadcast;
 mod callbacks;
 mod collector;
 mod limits;
 mod options;
+mod resizing;
 mod shared;
 mod state;
 mod statistics;

@@ -91,7 +91,7 @@ impl Shared {
             callbacks: Callbacks::new(&options.name),
             state: Mutex::new(State::new(options.observer.is_some())),
             admission: Admission::new(
-                options.max_workers,
+                options.max_workers(),
                 options.queue_limit,
                 options.queue_bytes,
             )
@@ -132,6 +132,7 @@ impl Shared {
             retried,
             retry,
             closed,
+            warmed,
             discarded,
         } = actions;
         if let Some(why) = closed {
@@ -161,6 +162,12 @@ impl Shared {
         }
         for resolved in resolved {
             self.give(resolved);
+        }
+        for (promise, error) in warmed {
+            match error {
+                None => promise.fulfil(Payload::new()),
+                Some(error) => promise.fail(error),
+            }
         }
         drop(discarded);
     }
@@ -309,6 +316,7 @@ impl Shared {
             is_due: false,
             retries: options.most_retries(),
             loss: None,
+            pinned_to: None,
         };
         if let Err(error) = self.push(task) {
             let (task, why) = *error;
@@ -335,28 +343,26 @@ impl Shared {
         };
         let mut actions = Actions::default();
         let mut state = self.lock();
-        let why = match &state.phase {
-            PoolPhase::Open => None,
-            PoolPhase::ShutDown => Some(TaskError::rejected(Rejection::ShutDown)),
-            PoolPhase::Broken(why) => Some(why.clone()),
-        };
-        if let Some(why) = why {
+        if let Some(why) = state.refusal() {
             state.counts.rejected += 1;
             return Err(Box::new((task, why)));
         }
         state.counts.submitted += 1;
         state.enqueue(task);
         state.dispatch(&self.options, now, &mut actions);
+        self.release(state, actions);
+        Ok(())
+    }
+
+    /// Releases the lock and does what was found to be done, for which there may have to be a supervisor.
+    pub(super) fn release(self: &Arc<Self>, mut state: MutexGuard<'_, State>, actions: Actions) {
         let needs_supervisor = actions.notify && !state.has_supervisor;
-        if needs_supervisor {
-            state.has_supervisor = true;
-        }
+        state.has_supervisor |= needs_supervisor;
         drop(state);
         if needs_supervisor && let Err(error) = supervisor::start(self) {
             self.no_supervisor(error);
         }
         self.act(actions);
-        Ok(())
     }
 
     /// The system refuses the thread that would start workers.
@@ -367,6 +373,7 @@ impl Shared {
         state.has_supervisor = false;
         state.asked_starts = 0;
         state.reject_queue(&why, &mut actions);
+        state.give_up_warm_ups(&why, &mut actions);
         let closers = std::mem::take(&mut state.closers);
         drop(state);
         self.act(actions);
@@ -393,7 +400,11 @@ impl Shared {
 
     /// Refuses what is too large, before anything is sent; what does not fit into a frame goes into a
     /// file.
-    fn bounded(&self, bytes: Payload, may_seal: bool) -> Result<Arguments, TaskError> {
+    pub(super) fn bounded(
+        &self,
+        bytes: Payload,
+        may_seal: bool,
+    ) -> Result<Arguments, TaskError> {
         let size = bytes.len() as u64;
         // The items of a chunk were looked at one by one.
         if may_seal && size > self.options.max_payload {
@@ -409,7 +420,7 @@ impl Shared {
             && bytes.len() > TASK_BYTES
             && let Some(sealed) = SealedArguments::new(&bytes, &self.sealed)
         {
-            return Ok(Arguments::Sealed(sealed));
+            return Ok(Arguments::Sealed(Arc::new(sealed)));
         }
         Ok(Arguments::Bytes(bytes))
     }
@@ -501,7 +512,9 @@ impl Shared {
         let mut state = self.lock();
         if state.is_open() {
             state.phase = PoolPhase::ShutDown;
-            actions.closed = Some(TaskError::rejected(Rejection::ShutDown));
+            let why = TaskError::rejected(Rejection::ShutDown);
+            state.give_up_warm_ups(&why, &mut actions);
+            actions.closed = Some(why);
         }
         more(&mut state, &mut actions);
         state.dispatch(&self.options, now, &mut actions);

@@ -39,14 +39,17 @@ pub(in crate::process) struct RemoteTask {
     pub(in crate::process) retries: u32,
     /// How it was lost, if it is tried again. Of a chunk, the first item that has no result.
     pub(in crate::process) loss: Option<TaskError>,
+    /// The launch of the one worker that may run it, if it is for that one alone.
+    pub(in crate::process) pinned_to: Option<u64>,
 }
 
 /// Encoded arguments.
+#[derive(Clone)]
 pub(in crate::process) enum Arguments {
     /// They fit into a frame, or have to be sealed yet.
     Bytes(Payload),
     /// They are in a file of their own, and travel as its descriptor.
-    Sealed(SealedArguments),
+    Sealed(Arc<SealedArguments>),
 }
 
 /// The most arguments of a pool that lie in files of their own while they wait: few of those that this

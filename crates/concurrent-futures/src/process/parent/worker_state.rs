@@ -184,6 +184,14 @@ impl Worker {
         self.unfinished
     }
 
+    /// It is not ready yet, and has no task that could run elsewhere.
+    pub(in crate::process) fn is_unused(&self) -> bool {
+        self.life == Life::Starting
+            && self
+                .tasks()
+                .all(|(_, handed)| handed.task.pinned_to.is_some())
+    }
+
     pub(in crate::process) fn is_idle(&self) -> bool {
         self.life == Life::Ready && self.unfinished == 0
     }
@@ -411,13 +419,29 @@ impl Worker {
         Some(handed.task)
     }
 
-    /// Takes up to `most` tasks back that have not begun, the last first.
+    /// Takes up to `most` tasks back that have not begun and may run elsewhere, the last first.
     pub(in crate::process) fn take_back_last(&mut self, most: usize) -> Vec<RemoteTask> {
+        self.take_back_those(most, |task| task.pinned_to.is_none())
+    }
+
+    /// Takes all tasks back that have not begun, the last first.
+    pub(in crate::process) fn take_back_all(&mut self) -> Vec<RemoteTask> {
+        self.take_back_those(usize::MAX, |_| true)
+    }
+
+    fn take_back_those(
+        &mut self,
+        most: usize,
+        is_meant: impl Fn(&RemoteTask) -> bool,
+    ) -> Vec<RemoteTask> {
         let mut taken = Vec::new();
         let mut number = self.next_number();
         while taken.len() < most && number > self.first {
             number -= 1;
-            if self.handed_mut(number).is_none() {
+            if !self
+                .handed_mut(number)
+                .is_some_and(|handed| is_meant(&handed.task))
+            {
                 continue;
             }
             match self.take_back(number) {
@@ -438,6 +462,7 @@ impl Worker {
             .take_while(|(number, task)| {
                 task.priority < priority
                     && !task.is_due
+                    && task.pinned_to.is_none()
                     && self.phase(*number) == Some(Phase::Handed)
             })
             .count()

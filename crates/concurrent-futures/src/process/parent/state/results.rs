@@ -27,6 +27,7 @@ impl State {
                 Ok(Applied::Ready) => {
                     worker.idle_since = now;
                     self.no_start_before = 0;
+                    self.warmed();
                     self.has_idle(actions);
                     self.tell_begun(index, now, actions);
                 }
@@ -91,9 +92,13 @@ impl State {
         }
     }
 
-    /// What comes back goes before its equals.
+    /// What comes back goes before its equals; what is for one worker alone waits for that one.
     pub(super) fn put_back(&mut self, task: RemoteTask) {
-        self.queue.push_front(task.priority, task);
+        if task.pinned_to.is_some() {
+            self.pinned.push_front(task);
+        } else {
+            self.queue.push_front(task.priority, task);
+        }
     }
 
     /// If somebody observes: the task that a worker begins now is told, once.
@@ -111,7 +116,7 @@ impl State {
     }
 
     /// Has the supervisor look after workers that are idle for long, if it does not.
-    fn has_idle(&mut self, actions: &mut Actions) {
+    pub(super) fn has_idle(&mut self, actions: &mut Actions) {
         if !self.is_idle_watched {
             self.is_idle_watched = true;
             actions.notify = true;

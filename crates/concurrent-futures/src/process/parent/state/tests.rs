@@ -18,7 +18,7 @@ use crate::task::{Payload, TaskFuture};
 
 fn options() -> Options {
     Options {
-        max_workers: 1,
+        max_workers: 1.into(),
         name: "test".into(),
         initializer: None,
         max_tasks_per_worker: None,
@@ -76,6 +76,7 @@ fn task(priority: i32, attempts: u32) -> RemoteTask {
         is_due: false,
         retries: 9,
         loss: (attempts > 0).then(|| TaskError::worker_lost(loss)),
+        pinned_to: None,
     }
 }
 

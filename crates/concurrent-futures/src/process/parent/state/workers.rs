@@ -64,12 +64,13 @@ impl State {
         actions: &mut Actions,
     ) {
         self.failed_starts += 1;
+        let why = TaskError::rejected(Rejection::NoWorker).caused_by(why);
+        self.warm_up_failed(&why, actions);
         let has_others = self.workers.iter().any(|worker| {
             worker.life == Life::Ready || (is_refused && worker.life == Life::Starting)
         });
         if !has_others && self.failed_starts >= MOST_FAILED_STARTS {
             self.failed_starts = 0;
-            let why = TaskError::rejected(Rejection::NoWorker).caused_by(why);
             self.reject_queue(&why, actions);
             return;
         }
@@ -85,6 +86,7 @@ impl State {
             actions.closed = Some(why.clone());
         }
         self.give_up_all(why, actions);
+        self.give_up_warm_ups(why, actions);
         actions.notify = true;
     }
 
@@ -116,8 +118,11 @@ impl State {
     /// Gives up all that has not begun, wherever it lies.
     pub(super) fn give_up_all(&mut self, why: &TaskError, actions: &mut Actions) {
         self.reject_queue(why, actions);
+        for task in std::mem::take(&mut self.pinned) {
+            self.give_up(task, why, actions);
+        }
         for index in 0..self.workers.len() {
-            let taken = self.workers[index].take_back_last(usize::MAX);
+            let taken = self.workers[index].take_back_all();
             for task in taken.into_iter().rev() {
                 self.give_up(task, why, actions);
             }
@@ -201,6 +206,7 @@ impl State {
         for task in again.into_iter().rev() {
             self.go_on(task, actions);
         }
+        self.give_up_pinned(launch, &loss, actions);
         let did_nothing = was_starting || (worker.finished == 0 && !has_begun);
         let ended_itself = matches!(worker.ending, None | Some(Ending::Violation(_)));
         if did_nothing && !was_expected && ended_itself {
@@ -303,7 +309,7 @@ impl State {
             worker.life = Life::Ending;
         }
         // What it has not begun need not wait for its end.
-        for task in worker.take_back_last(usize::MAX) {
+        for task in worker.take_back_all() {
             self.go_on(task, actions);
         }
         let worker = &mut self.workers[index];
