@@ -78,9 +78,9 @@ impl BuildError {
         concurrent_futures_loom,
         expect(dead_code, reason = "no processes in models")
     )]
-    pub(crate) fn unencodable(error: &crate::error::TaskError) -> Self {
+    pub(crate) fn unencodable(what: &str, error: &crate::error::TaskError) -> Self {
         let cause = error.source().map(ToString::to_string).unwrap_or_default();
-        let text = format!("the initializer cannot be sent: {error}: {cause}");
+        let text = format!("the {what} cannot be sent: {error}: {cause}");
         Self::new(BuildErrorKind::InvalidOption, text)
     }
 

@@ -158,7 +158,8 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
         {
             return;
         }
-        self.planner.set_workers((self.dispatch.max_workers)(&self.dispatch.executor));
+        self.planner
+            .set_workers((self.dispatch.max_workers)(&self.dispatch.executor));
         let mut clock = self.now();
         while let Some(items) = &mut self.items {
             // The input is foreign code, also where it says how long it is.

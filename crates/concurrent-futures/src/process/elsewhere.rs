@@ -220,6 +220,16 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// Ignored.
+    pub fn finalizer<F, A, Marker>(self, _function: F, _argument: A) -> Self
+    where
+        F: TaskFn<A, Marker, Output: InitializerResult>,
+        A: Portable,
+        Marker: 'static,
+    {
+        self
+    }
+
     /// # Errors
     /// Always, [of the kind `Unsupported`](crate::BuildErrorKind::Unsupported).
     pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {

@@ -28,6 +28,8 @@ pub(in crate::process) struct Options {
     pub(in crate::process) queue_bytes: Option<u64>,
     pub(in crate::process) observer: Option<Arc<dyn Observer>>,
     pub(in crate::process) contexts: Vec<Capture>,
+    /// As the initializer.
+    pub(in crate::process) finalizer: Option<(Name, Vec<u8>)>,
 }
 
 impl Options {

@@ -133,6 +133,7 @@ impl Shared {
             retry,
             closed,
             warmed,
+            unfinalized,
             discarded,
         } = actions;
         if let Some(why) = closed {
@@ -162,6 +163,11 @@ impl Shared {
         }
         for resolved in resolved {
             self.give(resolved);
+        }
+        for (pid, why) in unfinalized {
+            panic::contain(|| {
+                tracing::warn!(pid, why, "the finalizer of a worker process failed");
+            });
         }
         for (promise, error) in warmed {
             match error {
@@ -400,11 +406,7 @@ impl Shared {
 
     /// Refuses what is too large, before anything is sent; what does not fit into a frame goes into a
     /// file.
-    pub(super) fn bounded(
-        &self,
-        bytes: Payload,
-        may_seal: bool,
-    ) -> Result<Arguments, TaskError> {
+    pub(super) fn bounded(&self, bytes: Payload, may_seal: bool) -> Result<Arguments, TaskError> {
         let size = bytes.len() as u64;
         // The items of a chunk were looked at one by one.
         if may_seal && size > self.options.max_payload {

@@ -82,6 +82,8 @@ pub(in crate::process) struct Worker {
     pub(in crate::process) given: usize,
     /// What it runs takes long, so that nothing is laid ready behind it.
     pub(in crate::process) is_stuck: bool,
+    /// Its finalizer has run.
+    has_finalized: bool,
     /// It had no room, and has said nothing since.
     pub(in crate::process) is_full: bool,
     writer: Writer,
@@ -135,6 +137,8 @@ impl From<Violation> for Refusal {
 pub(in crate::process) enum Applied {
     Ready,
     NotReady(TaskError),
+    /// It leaves, and its finalizer has failed.
+    NotFinalized(TaskError),
     /// An item of a chunk; more come.
     Item,
     Finished(Handed, Completion, u64),
@@ -171,6 +175,7 @@ impl Worker {
             finished: 0,
             given: 0,
             is_stuck: false,
+            has_finalized: false,
             is_full: false,
             writer: Writer::default(),
             entries: VecDeque::new(),
@@ -213,9 +218,11 @@ impl Worker {
         self.first + self.entries.len() as u64
     }
 
-    /// Writes the call of the initializer, which runs before all tasks.
-    pub(in crate::process) fn initialize(
+    /// Writes the call of the initializer, which runs before all tasks, or of the finalizer, which runs
+    /// after them.
+    pub(in crate::process) fn send_call(
         &mut self,
+        kind: u32,
         call: crate::process::record::Name,
         argument: &[u8],
     ) -> Result<(), Refusal> {
@@ -228,7 +235,7 @@ impl Worker {
             carried: 0,
             id: 0,
         };
-        self.send(task::INITIALIZE, header, &[], argument)
+        self.send(kind, header, &[], argument)
     }
 
     /// Hands a task over, with up to `most` items of a chunk.
@@ -515,6 +522,16 @@ impl Worker {
             reply::NOT_READY => {
                 let unknown = || TaskError::failed("the initializer failed");
                 return Ok(Applied::NotReady(reply.error.unwrap_or_else(unknown)));
+            }
+            reply::NOT_FINALIZED
+                if !matches!(self.life, Life::Leaving | Life::Ending) || self.has_finalized =>
+            {
+                return Err(Violation("its finalizer was not to run"));
+            }
+            reply::NOT_FINALIZED => {
+                self.has_finalized = true;
+                let unknown = || TaskError::failed("the finalizer failed");
+                return Ok(Applied::NotFinalized(reply.error.unwrap_or_else(unknown)));
             }
             _ => {}
         }

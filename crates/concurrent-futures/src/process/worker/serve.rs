@@ -61,6 +61,7 @@ pub(in crate::process) fn serve(hello: &[u8], segment: OwnedFd, channel: Channel
         out: Vec::new(),
         files_sent: 0,
         is_spent: false,
+        finalizer: None,
     };
     match worker.work(&hello) {
         Ok(()) => sys::leave(0),
@@ -102,6 +103,8 @@ struct Worker {
     files_sent: u64,
     /// It cannot do all that a worker has to.
     is_spent: bool,
+    /// What is to be run when it leaves, with its arguments.
+    finalizer: Option<(TaskHeader, Vec<u8>)>,
 }
 
 /// How often, a millisecond apart, a large result is tried to be sent.
@@ -140,7 +143,8 @@ impl Worker {
                         return Ok(());
                     }
                 }
-                task::LEAVE => return Ok(()),
+                task::FINALIZE => self.finalizer = Some(self.kept(&frame)?),
+                task::LEAVE => return self.finalize(),
                 _ => return Err(Violation("a frame of an unknown kind")),
             }
         }
@@ -189,9 +193,7 @@ impl Worker {
         if !slot.start(header.number, self.now) {
             return Ok(());
         }
-        if HAS_NOTE.swap(false, Ordering::Relaxed) {
-            self.memory.note.clear();
-        }
+        self.clear_note();
         let begun = self.now;
         let number = header.number;
         let name = carried::name_in(carried)?;
@@ -306,13 +308,7 @@ impl Worker {
             false => None,
         };
         let arguments = large.as_deref().unwrap_or(arguments);
-        let is_ready = match find(header) {
-            Ok(call) => call(arguments, &mut self.out),
-            Err(error) => {
-                encode_error(&error, &mut self.out);
-                false
-            }
-        };
+        let is_ready = self.call(header, arguments);
         let out = std::mem::take(&mut self.out);
         if is_ready {
             self.reply(reply::READY, &[], &[])?;
@@ -323,6 +319,48 @@ impl Worker {
         self.now = clock::now();
         self.tell();
         Ok(is_ready)
+    }
+
+    /// What is to be called later.
+    fn kept(&mut self, frame: &[u8]) -> Result<(TaskHeader, Vec<u8>), Violation> {
+        let (header, arguments) = TaskHeader::split(frame)?;
+        let arguments = match header.is_large {
+            true => self.receive(arguments)?.to_vec(),
+            false => arguments.to_vec(),
+        };
+        Ok((header, arguments))
+    }
+
+    /// The last thing that this process does for the pool.
+    fn finalize(&mut self) -> Result<(), Violation> {
+        let Some((header, arguments)) = self.finalizer.take() else {
+            return Ok(());
+        };
+        self.clear_note();
+        if !self.call(header, &arguments) {
+            let out = std::mem::take(&mut self.out);
+            self.reply(reply::NOT_FINALIZED, &[], &out)?;
+            self.tell();
+        }
+        Ok(())
+    }
+
+    /// Calls what is no task; false if there is an error, which is in `out` then.
+    fn call(&mut self, header: TaskHeader, arguments: &[u8]) -> bool {
+        match find(header) {
+            Ok(call) => call(arguments, &mut self.out),
+            Err(error) => {
+                encode_error(&error, &mut self.out);
+                false
+            }
+        }
+    }
+
+    /// What comes now is another one's panic.
+    fn clear_note(&self) {
+        if HAS_NOTE.swap(false, Ordering::Relaxed) {
+            self.memory.note.clear();
+        }
     }
 
     /// A value beyond the limit becomes an error.

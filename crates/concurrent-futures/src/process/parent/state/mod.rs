@@ -106,6 +106,8 @@ pub(in crate::process) struct Actions {
     pub(in crate::process) closed: Option<TaskError>,
     /// Warm-ups that are over, and why they have failed if so.
     pub(in crate::process) warmed: Vec<(Remote, Option<TaskError>)>,
+    /// Workers whose finalizer did not run to its end, by their process ids, and why.
+    pub(in crate::process) unfinalized: Vec<(u32, String)>,
     /// To be dropped.
     pub(in crate::process) discarded: Vec<RemoteTask>,
 }

@@ -1,5 +1,7 @@
 //! What workers say.
 
+use std::borrow::Cow;
+
 use super::{Actions, PoolPhase, Resolved, State};
 use crate::error::{Rejection, TaskError};
 use crate::executor::WorkerId;
@@ -37,6 +39,12 @@ impl State {
                     let why = TaskError::rejected(Rejection::Broken)
                         .caused_by(error.into_cause("the initializer"));
                     self.break_down(&why, actions);
+                }
+                Ok(Applied::NotFinalized(error)) => {
+                    let pid = worker.link.pid;
+                    let why = error.message().map(Cow::into_owned);
+                    let why = why.unwrap_or_else(|| error.to_string());
+                    actions.unfinalized.push((pid, why));
                 }
                 Ok(Applied::Finished(handed, completion, nanos)) => {
                     let place = worker.place;

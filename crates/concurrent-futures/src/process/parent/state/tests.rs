@@ -32,6 +32,7 @@ fn options() -> Options {
         queue_bytes: None,
         observer: None,
         contexts: Vec::new(),
+        finalizer: None,
     }
 }
 

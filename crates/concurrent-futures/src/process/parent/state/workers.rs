@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::{Actions, PoolPhase, State};
 use crate::error::{BoxError, Loss, Ran, Rejection, TaskError, WorkerExit};
+use crate::process::frame::task;
 use crate::process::parent::options::Options;
 use crate::process::parent::task::RemoteTask;
 use crate::process::parent::worker_state::{
@@ -37,16 +38,19 @@ impl State {
         self.links_version += 1;
         let place = self.places.take();
         let mut worker = Worker::new(link, place, now);
-        let initialized = match &options.initializer {
-            None => Ok(()),
-            Some((call, argument)) => worker.initialize(*call, argument),
-        };
+        let finalizer = options.finalizer.iter();
+        let initializer = options.initializer.iter();
+        let told = (finalizer.map(|call| (task::FINALIZE, call)))
+            .chain(initializer.map(|call| (task::INITIALIZE, call)))
+            .try_for_each(|(kind, (call, argument))| worker.send_call(kind, *call, argument));
         actions.wake.push(Arc::clone(&worker.link));
         self.workers.push(worker);
-        if let Err(refusal) = initialized {
+        if let Err(refusal) = told {
             let why: BoxError = match refusal {
                 Refusal::Lacking(error) => error.into(),
-                Refusal::Full | Refusal::Violation(_) => "the initializer cannot be sent".into(),
+                Refusal::Full | Refusal::Violation(_) => {
+                    "the initializer or the finalizer cannot be sent".into()
+                }
             };
             let index = self.workers.len() - 1;
             self.end(index, Ending::Unready, Signal::KILL, actions);
@@ -176,6 +180,15 @@ impl State {
             note: note_of(&worker),
             attempts: 0,
         };
+        let is_bad = !matches!(exit, WorkerExit::Code(0) | WorkerExit::Unknown);
+        if was_expected && is_bad && options.finalizer.is_some() {
+            let note = loss
+                .note
+                .as_deref()
+                .unwrap_or("its finalizer had not returned");
+            let why = format!("worker process {} {exit} ({note})", loss.pid);
+            actions.unfinalized.push((loss.pid, why));
+        }
         let mut again = Vec::new();
         let mut has_begun = false;
         for (number, handed) in worker.take_all() {
