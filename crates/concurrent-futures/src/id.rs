@@ -88,10 +88,6 @@ static NEXT_OWNER: AtomicU32 = AtomicU32::new(1);
 static FIRST_OWN: AtomicU32 = AtomicU32::new(0);
 
 /// This process was forked just now: the pools that it has a copy of have no threads here.
-#[cfg_attr(
-    any(concurrent_futures_loom, not(target_os = "linux")),
-    expect(dead_code, reason = "only pools of processes look for forks")
-)]
 pub(crate) fn forked() {
     // Relaxed: there is one thread.
     FIRST_OWN.store(NEXT_OWNER.load(Ordering::Relaxed), Ordering::Relaxed);

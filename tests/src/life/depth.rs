@@ -1,0 +1,135 @@
+//! Pools in workers of pools: how deep, and what the programs see that tasks start.
+
+use std::os::fd::FromRawFd as _;
+use std::process::Command;
+
+use concurrent_futures::{BuildErrorKind, Executor, ProcessPoolExecutor};
+
+use crate::harness::{children, tests};
+
+/// This program's like, which makes a pool.
+const START: &str = env!("CARGO_BIN_EXE_process-start");
+
+/// How deep a function comes that makes a pool and submits itself, and what ends it; and there it does
+/// `last`.
+fn dive(level: u32, last: fn() -> String) -> (u32, String) {
+    match ProcessPoolExecutor::builder().max_workers(1).build() {
+        Ok(pool) => pool.submit(dive_on, (level + 1, is_start(last))).result().unwrap(),
+        Err(error) => {
+            assert_eq!(error.kind(), BuildErrorKind::TooDeep);
+            (level, last_or(&error.to_string(), last))
+        }
+    }
+}
+
+fn nothing() -> String {
+    String::new()
+}
+
+/// A program that makes a pool of its own.
+fn start() -> String {
+    let output = Command::new(START).arg("blocking").output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn is_start(last: fn() -> String) -> bool {
+    std::ptr::fn_addr_eq(last, start as fn() -> String)
+}
+
+fn last_or(error: &str, last: fn() -> String) -> String {
+    let text = last();
+    if text.is_empty() { error.to_owned() } else { text }
+}
+
+fn dive_on(level: u32, is_start: bool) -> (u32, String) {
+    dive(level, if is_start { start } else { nothing })
+}
+
+/// What a program says that is started in this way, of the variables that it has.
+fn variables_by(start: fn(*const *mut libc::c_char)) -> String {
+    unsafe extern "C" {
+        static environ: *const *mut libc::c_char;
+    }
+    let mut ends = [0; 2];
+    // SAFETY: there is place for two descriptors, which belong to nobody else.
+    let mut reader = unsafe {
+        assert_eq!(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC), 0);
+        std::fs::File::from_raw_fd(ends[0])
+    };
+    // SAFETY: the copy does nothing but start the program, and ends without returning from here.
+    let copy = unsafe { libc::fork() };
+    if copy == 0 {
+        // SAFETY: as above; the environment is that of a process with one thread.
+        unsafe {
+            libc::dup2(ends[1], 1);
+            start(environ);
+            libc::_exit(1);
+        }
+    }
+    // SAFETY: the end is ours, and not used any more; the copy is a child of this process.
+    unsafe {
+        libc::close(ends[1]);
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut reader, &mut text).unwrap();
+        let mut status = 0;
+        assert_eq!(libc::waitpid(copy, &raw mut status, 0), copy);
+        assert_eq!(status, 0);
+        text
+    }
+}
+
+const ENV: &std::ffi::CStr = c"/usr/bin/env";
+
+fn by_execve(environ: *const *mut libc::c_char) {
+    let arguments = [ENV.as_ptr(), std::ptr::null()];
+    // SAFETY: both end with a null pointer.
+    unsafe { libc::execve(ENV.as_ptr(), arguments.as_ptr(), environ.cast()) };
+}
+
+fn by_spawn(environ: *const *mut libc::c_char) {
+    let arguments = [ENV.as_ptr().cast_mut(), std::ptr::null_mut()];
+    let (mut pid, mut status) = (0, 0);
+    // SAFETY: both end with a null pointer, and the others may be null.
+    unsafe {
+        let (actions, attributes) = (std::ptr::null(), std::ptr::null());
+        let code = libc::posix_spawn(&raw mut pid, ENV.as_ptr(), actions, attributes, arguments.as_ptr(), environ);
+        libc::waitpid(pid, &raw mut status, 0);
+        libc::_exit(code | status);
+    }
+}
+
+fn by_shell(_: *const *mut libc::c_char) {
+    // SAFETY: the text ends with a zero.
+    unsafe { libc::_exit(libc::system(c"env".as_ptr())) };
+}
+
+/// The variables of programs that a task starts, in each way.
+fn variables() -> Vec<String> {
+    let by_std = Command::new("env").output().unwrap();
+    let mut all = Vec::from([String::from_utf8(by_std.stdout).unwrap()]);
+    all.extend([by_execve, by_spawn, by_shell].map(|start: fn(*const *mut libc::c_char)| variables_by(start)));
+    all
+}
+
+tests! {
+    fn a_function_that_makes_a_pool_and_submits_itself_ends_with_an_error() {
+        let (depth, error) = dive(0, nothing);
+        assert_eq!(depth, 10);
+        assert!(error.contains("a worker of a worker, 10 deep"), "{error}");
+        assert!(children().is_empty());
+    }
+
+    fn a_program_that_is_started_in_the_depths_makes_pools_of_its_own() {
+        assert_eq!(dive(0, start), (10, "main\n1024\n".to_owned()));
+    }
+
+    fn nothing_that_a_task_starts_sees_that_it_is_in_a_worker() {
+        let pool = ProcessPoolExecutor::builder().max_workers(1).env("CF_SEEN", "yes").build().unwrap();
+        let variables = pool.submit(variables, ()).result().unwrap();
+        assert_eq!(variables.len(), 4);
+        for seen in variables {
+            assert!(seen.contains("CF_SEEN=yes"), "{seen}");
+            assert!(!seen.contains("CONCURRENT_FUTURES"), "{seen}");
+        }
+    }
+}
