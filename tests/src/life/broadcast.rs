@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use concurrent_futures::{
-    AbortOutcome, Executor, ProcessPoolExecutor, Ran, Rejection, Shutdown, TaskFuture,
-    try_join_all,
+    AbortOutcome, Executor, ProcessPoolExecutor, Ran, Rejection, Shutdown, TaskFuture, try_join_all,
 };
 use serde::{Deserialize, Serialize, Serializer};
 

@@ -104,7 +104,7 @@ tests! {
                 runtime.block_on(future).is_err_and(is_abandoned)
             });
             check.that(|| map.blocking_next().unwrap().is_err_and(is_abandoned));
-            check.that(|| running.abort() == AbortOutcome::Requested && !running.is_done());
+            check.that(|| running.abort() != AbortOutcome::Finished);
             check.that(|| in_copy.pop().unwrap().cancel());
         });
         assert_eq!(code, Some(0), "none: it hung");

@@ -68,7 +68,10 @@ fn events_of(finalizer: fn(ProcessPoolBuilder) -> ProcessPoolBuilder) -> Vec<Str
     pool.blocking_shutdown(Shutdown::new()).unwrap();
     assert!(children().is_empty());
     let events = events.0.lock().unwrap().clone();
-    events.into_iter().filter(|event| event.starts_with("WARN")).collect()
+    events
+        .into_iter()
+        .filter(|event| event.starts_with("WARN"))
+        .collect()
 }
 
 tests! {

@@ -264,4 +264,3 @@ tests! {
         assert_eq!(now, before);
     }
 }
-

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use concurrent_futures::{AbortOutcome, Executor, ProcessPoolExecutor, Rejection, Shutdown};
 
-use super::{causes, eventually_idle, pids, warm_pool};
-use crate::harness::{Door, PathGate, children, eventually, pass, tests};
+use super::{causes, eventually_idle, pids};
+use crate::harness::{Door, Gate, PathGate, children, eventually, pass, tests};
 
 tests! {
     fn it_is_over_when_each_worker_has_run_its_initializer() {
@@ -190,13 +190,23 @@ tests! {
     }
 
     fn a_callback_of_it_that_blocks_holds_up_nothing() {
-        let (enter, entered) = std::sync::mpsc::channel::<()>();
-        let pool = ProcessPoolExecutor::new(2);
+        let gate = PathGate::new();
+        let pool = ProcessPoolExecutor::builder()
+            .max_workers(2)
+            .initializer(pass, gate.door())
+            .build()
+            .unwrap();
         let warm = pool.warm_up();
-        warm.on_done(move |_, _| drop(entered.recv()));
-        warm.result().unwrap();
+        let (inside, outside) = (Gate::default(), Gate::default());
+        let callback = (inside.clone(), outside.clone());
+        warm.on_done(move |_, _| {
+            callback.0.open();
+            callback.1.pass();
+        });
+        gate.open();
+        inside.pass();
         assert_eq!(pool.submit(u64::pow, (2, 10)).result().unwrap(), 1024);
-        drop(enter);
-        drop(warm_pool(1));
+        outside.open();
+        warm.result().unwrap();
     }
 }
