@@ -12,10 +12,6 @@ use super::{eventually_idle, gates, pids, warm_pool};
 use crate::harness::{PathGate, children, eventually, pass, tests};
 
 /// Appends a number to a list.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "arguments of tasks are values"
-)]
 fn note(list: PathBuf, number: u8) {
     let list = OpenOptions::new().append(true).create(true).open(list);
     list.unwrap().write_all(&[number]).unwrap();
