@@ -19,7 +19,7 @@ use crate::executor::{
 use crate::panic::guarded_drop;
 use crate::task::TaskFuture;
 
-/// Runs tasks in worker processes, up to a fixed number at a time.
+/// Runs tasks in worker processes, up to a number of them at a time.
 ///
 /// A worker is this same program, started again; it takes over before `main` and needs no
 /// registration, no macro and no call in `main`. A crash in a task costs that task and nothing else: its

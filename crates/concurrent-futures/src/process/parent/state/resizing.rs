@@ -148,6 +148,9 @@ impl State {
         error: Option<&TaskError>,
         actions: &mut Actions,
     ) {
+        if self.warm_ups.is_empty() {
+            return;
+        }
         let over = self.warm_ups.extract_if(.., is_over);
         let over = over.map(|warm_up| (warm_up.promise, error.cloned()));
         actions.warmed.extend(over);
