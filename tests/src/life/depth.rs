@@ -10,46 +10,25 @@ use crate::harness::tests;
 /// This program's like, which makes a pool.
 const START: &str = env!("CARGO_BIN_EXE_process-start");
 
-/// How deep a function comes that makes a pool and submits itself, and what ends it; and there it does
-/// `last`.
-fn dive(level: u32, last: fn() -> String) -> (u32, String) {
+/// How deep a function comes that makes a pool and submits itself, and the error that ends it; or what a
+/// program says that is started there and makes a pool.
+fn dive(level: u32, starts_program: bool) -> (u32, String) {
     match ProcessPoolExecutor::builder().max_workers(1).build() {
-        Ok(pool) => pool
-            .submit(dive_on, (level + 1, is_start(last)))
-            .result()
-            .unwrap(),
+        Ok(pool) => {
+            let below = pool.submit(dive, (level + 1, starts_program));
+            below.result().unwrap()
+        }
         Err(error) => {
             assert_eq!(error.kind(), BuildErrorKind::TooDeep);
-            (level, last_or(&error.to_string(), last))
+            let text = if starts_program {
+                let output = Command::new(START).arg("blocking").output().unwrap();
+                String::from_utf8(output.stdout).unwrap()
+            } else {
+                error.to_string()
+            };
+            (level, text)
         }
     }
-}
-
-fn nothing() -> String {
-    String::new()
-}
-
-/// A program that makes a pool of its own.
-fn start() -> String {
-    let output = Command::new(START).arg("blocking").output().unwrap();
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn is_start(last: fn() -> String) -> bool {
-    std::ptr::fn_addr_eq(last, start as fn() -> String)
-}
-
-fn last_or(error: &str, last: fn() -> String) -> String {
-    let text = last();
-    if text.is_empty() {
-        error.to_owned()
-    } else {
-        text
-    }
-}
-
-fn dive_on(level: u32, is_start: bool) -> (u32, String) {
-    dive(level, if is_start { start } else { nothing })
 }
 
 /// What a program says that is started in this way, of the variables that it has.
@@ -130,13 +109,13 @@ fn variables() -> Vec<String> {
 
 tests! {
     fn a_function_that_makes_a_pool_and_submits_itself_ends_with_an_error() {
-        let (depth, error) = dive(0, nothing);
+        let (depth, error) = dive(0, false);
         assert_eq!(depth, 10);
         assert!(error.contains("a worker of a worker, 10 deep"), "{error}");
     }
 
     fn a_program_that_is_started_in_the_depths_makes_pools_of_its_own() {
-        assert_eq!(dive(0, start), (10, "main\n1024\n".to_owned()));
+        assert_eq!(dive(0, true), (10, "main\n1024\n".to_owned()));
     }
 
     fn nothing_that_a_task_starts_sees_that_it_is_in_a_worker() {
