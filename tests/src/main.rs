@@ -9,6 +9,7 @@ mod future;
 mod groups;
 mod harness;
 mod initializer;
+mod life;
 mod map;
 mod observation;
 mod panics;

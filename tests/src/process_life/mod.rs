@@ -7,7 +7,7 @@ mod descriptors;
 mod door;
 mod environment;
 mod hardship;
-mod nesting;
+pub(crate) mod nesting;
 mod orphans;
 mod programs;
 mod refusals;

@@ -213,6 +213,12 @@ impl TaskError {
         Self::new(What::Abandoned, ran)
     }
 
+    /// The error of a task of another process, of which this one is a fork.
+    pub(crate) fn copied() -> Self {
+        Self::abandoned(Ran::Maybe)
+            .caused_by("this process is a fork of the one that submitted the task")
+    }
+
     pub(crate) fn would_block() -> Self {
         Self::new(What::WouldBlock, Ran::Maybe)
     }

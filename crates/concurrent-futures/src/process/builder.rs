@@ -65,9 +65,10 @@ pub struct ProcessPoolBuilder {
     queue_bytes: Option<u64>,
     observer: Option<Arc<dyn Observer>>,
     contexts: Vec<Capture>,
+    finalizer: Option<Result<(Name, Vec<u8>), TaskError>>,
 }
 
-/// An initializer whose function is made anew in the worker.
+/// An initializer, or a finalizer, whose function is made anew in the worker.
 struct Initializer<F, A, Marker> {
     function: PhantomData<fn() -> F>,
     argument: PhantomData<fn(A)>,
@@ -87,6 +88,23 @@ where
     }
 }
 
+/// The call of an initializer or a finalizer, with its encoded argument.
+fn encoded_call<F, A, Marker>(function: F, argument: A) -> Result<(Name, Vec<u8>), TaskError>
+where
+    F: TaskFn<A, Marker, Output: InitializerResult>,
+    A: Portable,
+    Marker: 'static,
+{
+    assert_captures_nothing::<F>();
+    let _made_anew = function;
+    let mut bytes = Vec::new();
+    encode(&argument, &mut bytes, Direction::EncodeArguments)?;
+    Ok((
+        name_of::<InitializerCall<Initializer<F, A, Marker>>>(),
+        bytes,
+    ))
+}
+
 impl ProcessPoolBuilder {
     pub(super) fn new() -> Self {
         Self {
@@ -104,6 +122,7 @@ impl ProcessPoolBuilder {
             queue_bytes: None,
             observer: None,
             contexts: Vec::new(),
+            finalizer: None,
         }
     }
 
@@ -136,12 +155,7 @@ impl ProcessPoolBuilder {
         A: Portable,
         Marker: 'static,
     {
-        assert_captures_nothing::<F>();
-        let _made_anew = function;
-        let mut bytes = Vec::new();
-        let encoded = encode(&argument, &mut bytes, Direction::EncodeArguments);
-        let name = name_of::<InitializerCall<Initializer<F, A, Marker>>>();
-        self.initializer = Some(encoded.map(|()| (name, bytes)));
+        self.initializer = Some(encoded_call(function, argument));
         self
     }
 
@@ -233,14 +247,54 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// Runs once in each worker process that leaves in good order, after its last task: one that was idle
+    /// for long, has run its number of tasks, is too many after a
+    /// [`resize`](ProcessPoolExecutor::resize), or is no longer needed since the pool is shut down. Not in
+    /// one that crashes or is ended, nor when this process ends without a
+    /// [`shutdown`](crate::Executor::shutdown) that waits.
+    ///
+    /// It has the [grace](Self::kill_grace) for it, and then the worker is killed. A panic, an error, and a
+    /// death are an event of the level `WARN`, and nothing else. Nobody waits for it but a shutdown, and a
+    /// worker that is to take the place.
+    ///
+    /// The function is as the [initializer](Self::initializer)'s.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ProcessPoolExecutor, Shutdown};
+    ///
+    /// fn say_goodbye(to: String) {
+    ///     eprintln!("{to}: worker {} leaves", std::process::id());
+    /// }
+    ///
+    /// let pool = ProcessPoolExecutor::builder()
+    ///     .max_workers(1)
+    ///     .finalizer(say_goodbye, "resize".to_owned())
+    ///     .build()?;
+    /// assert_eq!(pool.submit(u64::pow, (2, 10)).result()?, 1024);
+    /// pool.blocking_shutdown(Shutdown::new())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn finalizer<F, A, Marker>(mut self, function: F, argument: A) -> Self
+    where
+        F: TaskFn<A, Marker, Output: InitializerResult>,
+        A: Portable,
+        Marker: 'static,
+    {
+        self.finalizer = Some(encoded_call(function, argument));
+        self
+    }
+
     /// Makes the pool. No process is started before the first task.
     ///
     /// # Errors
     /// For options that cannot be: 0 workers, 0 tasks a worker, no payload, no time to start, no bytes in
-    /// the queue, a name or a variable with a NUL byte, an argument of the initializer that cannot be
-    /// encoded. And
+    /// the queue, a name or a variable with a NUL byte, an argument of the initializer or the finalizer that
+    /// cannot be encoded. And
     /// [of the kind `WrongProgram`](crate::BuildErrorKind::WrongProgram) where this program cannot be
-    /// started as a worker: the code is in a dynamic library, or the program runs through a loader.
+    /// started as a worker: the code is in a dynamic library, or the program runs through a loader. And
+    /// [of the kind `TooDeep`](crate::BuildErrorKind::TooDeep) in a worker of a worker, 10 deep: a
+    /// function that makes a pool and submits itself would start processes without end. A program that a
+    /// task starts begins at 0 again.
     pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {
         let max_workers = self.max_workers.unwrap_or_else(cpus::usable);
         if max_workers == 0 {
@@ -284,7 +338,11 @@ impl ProcessPoolBuilder {
         }
         let initializer = match self.initializer.transpose() {
             Ok(initializer) => initializer,
-            Err(error) => return Err(BuildError::unencodable(&error)),
+            Err(error) => return Err(BuildError::unencodable("initializer", &error)),
+        };
+        let finalizer = match self.finalizer.transpose() {
+            Ok(finalizer) => finalizer,
+            Err(error) => return Err(BuildError::unencodable("finalizer", &error)),
         };
         if !worker::can_begin() {
             return Err(BuildError::wrong_program(
@@ -292,9 +350,13 @@ impl ProcessPoolBuilder {
                  call `concurrent_futures::worker::init()` first thing in it",
             ));
         }
+        let depth = sys::depth();
+        if depth >= sys::MOST_DEPTH {
+            return Err(BuildError::too_deep(depth));
+        }
         sys::Program::current().map_err(|error| BuildError::wrong_program(error.to_string()))?;
         Ok(ProcessPoolExecutor::of(Shared::new(Options {
-            max_workers,
+            max_workers: max_workers.into(),
             name: name.into(),
             initializer,
             max_tasks_per_worker: self.max_tasks_per_worker,
@@ -308,6 +370,7 @@ impl ProcessPoolBuilder {
             queue_bytes: self.queue_bytes,
             observer: self.observer,
             contexts: self.contexts,
+            finalizer,
         })))
     }
 }

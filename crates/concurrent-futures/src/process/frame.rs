@@ -14,6 +14,8 @@ pub(super) mod task {
     pub(crate) const INITIALIZE: u32 = 2;
     /// Leave: there is nothing more to do.
     pub(crate) const LEAVE: u32 = 3;
+    /// Run this, once, when told to leave.
+    pub(crate) const FINALIZE: u32 = 4;
 }
 
 /// Frames from the worker.
@@ -32,6 +34,8 @@ pub(super) mod reply {
     pub(crate) const ITEM_ERROR: u32 = 6;
     /// The chunk is over.
     pub(crate) const END: u32 = 7;
+    /// The finalizer failed; the payload is the error.
+    pub(crate) const NOT_FINALIZED: u32 = 8;
     /// Added to a kind of whose value a part lies in the worker's memory.
     pub(crate) const LARGE: u32 = 1 << 8;
     /// Added to the end of a task that has kept a part of its arguments, where they lie.

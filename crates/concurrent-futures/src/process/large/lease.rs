@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Shelf;
 use crate::codec::Sink;
@@ -19,6 +20,8 @@ pub(in crate::process) struct Lease {
     /// There until it is dropped.
     memory: Option<Writable>,
     length: usize,
+    /// Its reader has kept a part of it.
+    is_abandoned: AtomicBool,
 }
 
 impl Lease {
@@ -29,6 +32,7 @@ impl Lease {
             generation,
             memory: Some(memory),
             length: 0,
+            is_abandoned: AtomicBool::new(false),
         }
     }
 
@@ -53,7 +57,7 @@ impl Lease {
         self.memory.as_ref().map_or(0, Writable::size)
     }
 
-    /// What to give to the process that shall read it; `None` if it is not used any more.
+    /// What to give to the process that shall read it.
     pub(in crate::process) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.memory.as_ref().map(Writable::descriptor)
     }
@@ -64,8 +68,9 @@ impl Lease {
     }
 
     /// Nobody uses the memory again: its reader has kept a part of it.
-    pub(in crate::process) fn abandon(&mut self) {
-        self.memory = None;
+    pub(in crate::process) fn abandon(&self) {
+        // Relaxed: it is dropped by whoever has the last reference.
+        self.is_abandoned.store(true, Ordering::Relaxed);
     }
 
     /// Adds bytes, and says where they are. Memory that is too small is exchanged for larger.
@@ -98,7 +103,10 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.shelf.put_back(self.slot, self.memory.take());
+        let memory = self.memory.take();
+        let is_abandoned = *self.is_abandoned.get_mut();
+        self.shelf
+            .put_back(self.slot, memory.filter(|_| !is_abandoned));
     }
 }
 

@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn memory_that_is_not_used_again_is_of_another_generation() {
         let shelf = Shelf::new(1, 1 << 20);
-        let mut lease = shelf.take(10).expect("memory").expect("a slot");
+        let lease = shelf.take(10).expect("memory").expect("a slot");
         let generation = lease.generation();
         lease.abandon();
         drop(lease);

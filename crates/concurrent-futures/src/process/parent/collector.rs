@@ -282,7 +282,9 @@ impl Inlet {
         replies.extend(run.take());
         let (header, bytes) = match kind {
             reply::VALUE | reply::ERROR | reply::END => ReplyHeader::split(&self.buffer)?,
-            reply::READY | reply::NOT_READY => (ReplyHeader::NONE, &self.buffer[..]),
+            reply::READY | reply::NOT_READY | reply::NOT_FINALIZED => {
+                (ReplyHeader::NONE, &self.buffer[..])
+            }
             _ => return Err(Violation("a frame of an unknown kind")),
         };
         let (kind, value, error) = if is_large {
@@ -298,7 +300,7 @@ impl Inlet {
         } else {
             (kind, Encoded::from(Payload::from_slice(bytes)), None)
         };
-        let is_error = matches!(kind, reply::ERROR | reply::NOT_READY);
+        let is_error = matches!(kind, reply::ERROR | reply::NOT_READY | reply::NOT_FINALIZED);
         let error = error.or_else(|| is_error.then(|| decode_error(&value.bytes)));
         replies.push(Reply {
             kind,

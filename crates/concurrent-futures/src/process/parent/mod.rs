@@ -2,11 +2,13 @@
 //! who lives and dies.
 
 mod admission;
+mod broadcast;
 mod callbacks;
 mod collector;
 mod large_result;
 mod limits;
 mod options;
+mod resizing;
 mod shared;
 mod state;
 mod statistics;

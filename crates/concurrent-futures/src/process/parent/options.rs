@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::executor::Observer;
@@ -11,7 +12,8 @@ use crate::process::record::Name;
 
 /// Validated options.
 pub(in crate::process) struct Options {
-    pub(in crate::process) max_workers: usize,
+    /// The only one that changes: under the pool's lock.
+    pub(in crate::process) max_workers: AtomicUsize,
     pub(in crate::process) name: Arc<str>,
     /// The call, and its encoded argument.
     pub(in crate::process) initializer: Option<(Name, Vec<u8>)>,
@@ -26,4 +28,14 @@ pub(in crate::process) struct Options {
     pub(in crate::process) queue_bytes: Option<u64>,
     pub(in crate::process) observer: Option<Arc<dyn Observer>>,
     pub(in crate::process) contexts: Vec<Capture>,
+    /// As the initializer.
+    pub(in crate::process) finalizer: Option<(Name, Vec<u8>)>,
+}
+
+impl Options {
+    /// How many workers there may be now.
+    pub(in crate::process) fn max_workers(&self) -> usize {
+        // Relaxed: who needs more than a number has the lock.
+        self.max_workers.load(Ordering::Relaxed)
+    }
 }

@@ -79,7 +79,7 @@ impl Shared {
             callbacks: Callbacks::new(&options.name),
             state: Mutex::new(State::new(options.observer.is_some(), Arc::clone(&shelf))),
             admission: Admission::new(
-                options.max_workers,
+                options.max_workers(),
                 options.queue_limit,
                 options.queue_bytes,
             )
@@ -120,6 +120,8 @@ impl Shared {
             retried,
             retry,
             closed,
+            warmed,
+            unfinalized,
             discarded,
         } = actions;
         if let Some(why) = closed {
@@ -149,6 +151,17 @@ impl Shared {
         }
         for resolved in resolved {
             self.give(resolved);
+        }
+        for (pid, why) in unfinalized {
+            panic::contain(|| {
+                tracing::warn!(pid, why, "the finalizer of a worker process failed");
+            });
+        }
+        for (promise, error) in warmed {
+            match error {
+                None => promise.fulfil(Payload::new().into()),
+                Some(error) => promise.fail(error),
+            }
         }
         drop(discarded);
     }
@@ -316,28 +329,26 @@ impl Shared {
         };
         let mut actions = Actions::default();
         let mut state = self.lock();
-        let why = match &state.phase {
-            PoolPhase::Open => None,
-            PoolPhase::ShutDown => Some(TaskError::rejected(Rejection::ShutDown)),
-            PoolPhase::Broken(why) => Some(why.clone()),
-        };
-        if let Some(why) = why {
+        if let Some(why) = state.refusal() {
             state.counts.rejected += 1;
             return Err(Box::new((task, why)));
         }
         state.counts.submitted += 1;
         state.enqueue(task);
         state.dispatch(&self.options, now, &mut actions);
+        self.release(state, actions);
+        Ok(())
+    }
+
+    /// Releases the lock and does what was found to be done, for which there may have to be a supervisor.
+    pub(super) fn release(self: &Arc<Self>, mut state: MutexGuard<'_, State>, actions: Actions) {
         let needs_supervisor = actions.notify && !state.has_supervisor;
-        if needs_supervisor {
-            state.has_supervisor = true;
-        }
+        state.has_supervisor |= needs_supervisor;
         drop(state);
         if needs_supervisor && let Err(error) = supervisor::start(self) {
             self.no_supervisor(error);
         }
         self.act(actions);
-        Ok(())
     }
 
     /// The system refuses the thread that would start workers.
@@ -348,6 +359,7 @@ impl Shared {
         state.has_supervisor = false;
         state.asked_starts = 0;
         state.reject_queue(&why, &mut actions);
+        state.give_up_warm_ups(&why, &mut actions);
         let closers = std::mem::take(&mut state.closers);
         drop(state);
         self.act(actions);
@@ -409,7 +421,7 @@ impl Shared {
         }
         Ok(match outgoing.into_lease() {
             None => Arguments::Bytes(bytes),
-            Some(lease) => Arguments::Large(Box::new(LargeArguments {
+            Some(lease) => Arguments::Large(Arc::new(LargeArguments {
                 bytes,
                 lease,
                 value_at,
@@ -504,7 +516,9 @@ impl Shared {
         let mut state = self.lock();
         if state.is_open() {
             state.phase = PoolPhase::ShutDown;
-            actions.closed = Some(TaskError::rejected(Rejection::ShutDown));
+            let why = TaskError::rejected(Rejection::ShutDown);
+            state.give_up_warm_ups(&why, &mut actions);
+            actions.closed = Some(why);
         }
         more(&mut state, &mut actions);
         state.dispatch(&self.options, now, &mut actions);

@@ -9,7 +9,7 @@ use crate::process::stats::{WorkerState, WorkerStats};
 impl Shared {
     pub(in crate::process) fn stats(&self) -> Stats {
         if self.is_copy() {
-            return Stats::none(self.options.max_workers);
+            return Stats::none(self.options.max_workers());
         }
         let state = self.lock();
         let Counts {
@@ -39,7 +39,7 @@ impl Shared {
             occupied: usize::try_from(running).unwrap_or(usize::MAX),
             workers,
             idle,
-            max_workers: self.options.max_workers,
+            max_workers: self.options.max_workers(),
             waiting_times: Times(self.waiting_times.load()),
             running_times: Times(self.running_times.load()),
         }

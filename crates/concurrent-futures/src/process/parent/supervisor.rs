@@ -178,7 +178,7 @@ impl Supervisor {
         let mut actions = Actions::default();
         let mut state = self.pool.lock();
         // What was queued may be run by others, or cancelled, meanwhile.
-        state.asked_starts = state.asked_starts.min(state.queue.len());
+        state.asked_starts = state.asked_starts.min(state.wanted_starts());
         let starts = if now >= state.no_start_before {
             state.asked_starts
         } else {

@@ -3,6 +3,7 @@
 //! The pool keeps the arguments until the result is there: what has to be handed over again is never
 //! read back from memory that a worker can write to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
@@ -43,9 +44,24 @@ pub(in crate::process) struct Terms {
     pub(in crate::process) retries: u32,
     /// How it was lost, if it is tried again. Of a chunk, the first item that has no result.
     pub(in crate::process) loss: Option<TaskError>,
+    /// The launch of the one worker that may run it, if it is for that one alone.
+    pub(in crate::process) pinned_to: Option<u64>,
 }
 
 impl Terms {
+    /// Those of a task for one worker alone.
+    pub(in crate::process) fn pinned(launch: u64, carried: Box<[u8]>) -> Box<Self> {
+        Box::new(Self {
+            place: Place::uncounted(),
+            carried,
+            run_timeout: None,
+            priority: 0,
+            retries: 0,
+            loss: None,
+            pinned_to: Some(launch),
+        })
+    }
+
     /// `None` for those of most tasks.
     pub(in crate::process) fn of(
         place: Place,
@@ -66,16 +82,18 @@ impl Terms {
                 priority,
                 retries,
                 loss: None,
+                pinned_to: None,
             })
         })
     }
 }
 
 /// Encoded arguments.
+#[derive(Clone)]
 pub(in crate::process) enum Arguments {
     /// They fit into a frame, or have to be put into memory of their own yet.
     Bytes(Payload),
-    Large(Box<LargeArguments>),
+    Large(Arc<LargeArguments>),
 }
 
 impl Arguments {
@@ -205,6 +223,10 @@ impl RemoteTask {
 
     pub(in crate::process) fn priority(&self) -> i32 {
         self.terms.as_ref().map_or(0, |terms| terms.priority)
+    }
+
+    pub(in crate::process) fn pinned_to(&self) -> Option<u64> {
+        self.terms.as_ref()?.pinned_to
     }
 
     pub(in crate::process) fn retries(&self) -> u32 {

@@ -83,13 +83,16 @@ pub(in crate::process) struct Worker {
     pub(in crate::process) given: usize,
     /// What it runs takes long, so that nothing is laid ready behind it.
     pub(in crate::process) is_stuck: bool,
+    /// Its finalizer has run.
+    has_finalized: bool,
     /// It had no room, and has said nothing since.
     pub(in crate::process) is_full: bool,
     writer: Writer,
     /// The memory of large arguments that it has.
     known: Box<Known>,
-    /// The argument of the initializer, until that has run.
-    initializer: Option<Lease>,
+    /// Memory with the arguments of the initializer and the finalizer, until it has read them.
+    told: Vec<Arc<Lease>>,
+    has_initializer: bool,
     entries: VecDeque<Entry>,
     /// The number of the first entry.
     first: u64,
@@ -119,16 +122,16 @@ pub(in crate::process) struct Handed {
     pub(in crate::process) timer: Option<Timer>,
     pub(in crate::process) clock_settings: u32,
     /// Memory that its arguments were put into when it was handed over.
-    lease: Option<Box<Lease>>,
+    lease: Option<Arc<Lease>>,
 }
 
 impl Handed {
     /// The worker has kept a part of the arguments: their memory is not used again.
     fn abandon_arguments(&mut self) {
-        if let Some(lease) = &mut self.lease {
+        if let Some(lease) = &self.lease {
             lease.abandon();
         }
-        if let Arguments::Large(large) = &mut self.task.arguments {
+        if let Arguments::Large(large) = &self.task.arguments {
             large.lease.abandon();
         }
     }
@@ -154,6 +157,8 @@ impl From<Violation> for Refusal {
 pub(in crate::process) enum Applied {
     Ready,
     NotReady(TaskError),
+    /// It leaves, and its finalizer has failed.
+    NotFinalized(TaskError),
     /// An item of a chunk; more come.
     Item,
     Finished(Handed, Completion, u64),
@@ -192,10 +197,12 @@ impl Worker {
             finished: 0,
             given: 0,
             is_stuck: false,
+            has_finalized: false,
             is_full: false,
             writer: Writer::default(),
             known: Box::default(),
-            initializer: None,
+            told: Vec::new(),
+            has_initializer: false,
             entries: VecDeque::new(),
             first: 0,
             unfinished: 0,
@@ -205,6 +212,14 @@ impl Worker {
     /// How many tasks were handed over that have no result.
     pub(in crate::process) fn unfinished(&self) -> usize {
         self.unfinished
+    }
+
+    /// It is not ready yet, and has no task that could run elsewhere.
+    pub(in crate::process) fn is_unused(&self) -> bool {
+        self.life == Life::Starting
+            && self
+                .tasks()
+                .all(|(_, handed)| handed.task.pinned_to().is_some())
     }
 
     pub(in crate::process) fn is_idle(&self) -> bool {
@@ -228,9 +243,11 @@ impl Worker {
         self.first + self.entries.len() as u64
     }
 
-    /// Writes the call of the initializer, which runs before all tasks.
-    pub(in crate::process) fn initialize(
+    /// Writes the call of the initializer, which runs before all tasks, or of the finalizer, which runs
+    /// after them.
+    pub(in crate::process) fn send_call(
         &mut self,
+        kind: u32,
         call: crate::process::record::Name,
         argument: &[u8],
         shelf: &Arc<Shelf>,
@@ -244,8 +261,9 @@ impl Worker {
             carried: 0,
             id: 0,
         };
-        let lease = self.send(task::INITIALIZE, header, &[], argument, shelf)?;
-        self.initializer = lease.map(|lease| *lease);
+        let lease = self.send(kind, header, &[], argument, shelf)?;
+        self.told.extend(lease);
+        self.has_initializer |= kind == task::INITIALIZE;
         Ok(())
     }
 
@@ -283,7 +301,7 @@ impl Worker {
         number: u64,
         most: usize,
         shelf: &Arc<Shelf>,
-    ) -> Result<Option<Box<Lease>>, Refusal> {
+    ) -> Result<Option<Arc<Lease>>, Refusal> {
         self.link.memory.slot(number).hand_over(number);
         task.prepare(most, TASK_BYTES)?;
         let items = task.chunk.as_ref().map_or(0, |chunk| chunk.handed);
@@ -313,7 +331,7 @@ impl Worker {
         carried: &[u8],
         bytes: &[u8],
         shelf: &Arc<Shelf>,
-    ) -> Result<Option<Box<Lease>>, Refusal> {
+    ) -> Result<Option<Arc<Lease>>, Refusal> {
         if bytes.len() > TASK_BYTES {
             let mut outgoing = Outgoing::new(shelf, u64::MAX);
             let at = outgoing.append(bytes).map_err(Self::refusal)?;
@@ -321,7 +339,7 @@ impl Worker {
                 return Err(Refusal::Full);
             };
             self.send_large(kind, header, carried, &[], &lease, Some(at))?;
-            return Ok(Some(Box::new(lease)));
+            return Ok(Some(Arc::new(lease)));
         }
         let ring = &self.link.memory.tasks;
         match self
@@ -444,13 +462,29 @@ impl Worker {
         Some(handed.task)
     }
 
-    /// Takes up to `most` tasks back that have not begun, the last first.
+    /// Takes up to `most` tasks back that have not begun and may run elsewhere, the last first.
     pub(in crate::process) fn take_back_last(&mut self, most: usize) -> Vec<RemoteTask> {
+        self.take_back_those(most, |task| task.pinned_to().is_none())
+    }
+
+    /// Takes all tasks back that have not begun, the last first.
+    pub(in crate::process) fn take_back_all(&mut self) -> Vec<RemoteTask> {
+        self.take_back_those(usize::MAX, |_| true)
+    }
+
+    fn take_back_those(
+        &mut self,
+        most: usize,
+        is_meant: impl Fn(&RemoteTask) -> bool,
+    ) -> Vec<RemoteTask> {
         let mut taken = Vec::new();
         let mut number = self.next_number();
         while taken.len() < most && number > self.first {
             number -= 1;
-            if self.handed_mut(number).is_none() {
+            if !self
+                .handed_mut(number)
+                .is_some_and(|handed| is_meant(&handed.task))
+            {
                 continue;
             }
             match self.take_back(number) {
@@ -471,17 +505,21 @@ impl Worker {
             .take_while(|(number, task)| {
                 task.priority() < priority
                     && !task.is_due
+                    && task.pinned_to().is_none()
                     && self.phase(*number) == Some(Phase::Handed)
             })
             .count()
     }
 
-    /// The argument of the initializer is not needed any more; or never used again, if a part of it is.
-    fn initializer_done(&mut self, has_kept: bool) {
-        if let Some(lease) = self.initializer.as_mut().filter(|_| has_kept) {
-            lease.abandon();
+    /// It is ready. It says that after the initializer, which comes last of what it is told; where there
+    /// is none it may have read nothing yet.
+    fn has_read_what_it_was_told(&mut self, has_kept: bool) {
+        if self.has_initializer {
+            if has_kept {
+                self.told.iter().for_each(|lease| lease.abandon());
+            }
+            self.told.clear();
         }
-        self.initializer = None;
     }
 
     fn remove(&mut self, number: u64) -> Option<Handed> {
@@ -518,7 +556,7 @@ impl Worker {
         match reply.kind {
             reply::READY if self.life == Life::Starting => {
                 self.life = Life::Ready;
-                self.initializer_done(reply.has_kept);
+                self.has_read_what_it_was_told(reply.has_kept);
                 return Ok(Applied::Ready);
             }
             // It was told to end before it was ready.
@@ -532,6 +570,16 @@ impl Worker {
             reply::NOT_READY => {
                 let unknown = || TaskError::failed("the initializer failed");
                 return Ok(Applied::NotReady(reply.error.unwrap_or_else(unknown)));
+            }
+            reply::NOT_FINALIZED
+                if !matches!(self.life, Life::Leaving | Life::Ending) || self.has_finalized =>
+            {
+                return Err(Violation("its finalizer was not to run"));
+            }
+            reply::NOT_FINALIZED => {
+                self.has_finalized = true;
+                let unknown = || TaskError::failed("the finalizer failed");
+                return Ok(Applied::NotFinalized(reply.error.unwrap_or_else(unknown)));
             }
             _ => {}
         }

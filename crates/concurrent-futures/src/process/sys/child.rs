@@ -62,6 +62,7 @@ impl Launch<'_> {
             anchor: program::anchor_offset(),
             parent: std::process::id(),
             stack_size: self.stack_size.unwrap_or(DEFAULT_STACK_SIZE),
+            depth: mark::depth().saturating_add(1),
             name: OsString::from(self.name),
         };
         let mut command = Command::new(self.program.path());

@@ -298,6 +298,7 @@ fn secured(mark: Mark) -> Start {
 /// The rest of this process's life: this thread becomes the watchdog, and another one runs tasks.
 fn take_over(start: Start) -> ! {
     let Start { mark, socket } = start;
+    mark::set_depth(mark.depth);
     signals::set_up();
     set_name(&mark.name);
     let watched = match descriptors::moved_up(socket.as_fd()) {

@@ -64,6 +64,7 @@ pub(in crate::process) fn serve(hello: &[u8], segment: OwnedFd, channel: Channel
         inbox: Inbox::default(),
         outbox: Outbox::default(),
         is_spent: false,
+        finalizer: None,
     };
     match worker.work(&hello) {
         Ok(()) => sys::leave(0),
@@ -105,6 +106,8 @@ struct Worker {
     outbox: Outbox,
     /// It cannot do all that a worker has to.
     is_spent: bool,
+    /// What is to be run when it leaves, with its arguments.
+    finalizer: Option<(TaskHeader, Vec<u8>)>,
 }
 
 /// Memory that a single large value has taken is given back.
@@ -134,7 +137,8 @@ impl Worker {
                         return Ok(());
                     }
                 }
-                task::LEAVE => return Ok(()),
+                task::FINALIZE => self.finalizer = Some(self.told(&frame)?),
+                task::LEAVE => return self.finalize(),
                 _ => return Err(Violation("a frame of an unknown kind")),
             }
         }
@@ -179,9 +183,7 @@ impl Worker {
         if !slot.start(header.number, self.now) {
             return Ok(());
         }
-        if HAS_NOTE.swap(false, Ordering::Relaxed) {
-            self.memory.note.clear();
-        }
+        self.clear_note();
         let begun = self.now;
         let number = header.number;
         let name = carried::name_in(carried)?;
@@ -307,6 +309,39 @@ impl Worker {
         self.now = clock::now();
         self.tell();
         Ok(is_ready)
+    }
+
+    /// What is to be called later.
+    fn told(&mut self, frame: &[u8]) -> Result<(TaskHeader, Vec<u8>), Violation> {
+        let (header, arguments) = TaskHeader::split(frame)?;
+        let (large, arguments) = self.receive(header, arguments)?;
+        let arguments = match large {
+            Some(large) => large.with(arguments, |arguments| arguments.bytes.to_vec()),
+            None => arguments.to_vec(),
+        };
+        Ok((header, arguments))
+    }
+
+    /// The last thing that this process does for the pool.
+    fn finalize(&mut self) -> Result<(), Violation> {
+        let Some((header, arguments)) = self.finalizer.take() else {
+            return Ok(());
+        };
+        self.clear_note();
+        let (kind, _) = self.call(find(header), &None, &arguments);
+        if kind != reply::VALUE {
+            let out = std::mem::take(&mut self.out);
+            self.reply(reply::NOT_FINALIZED, &[], &out, None)?;
+            self.tell();
+        }
+        Ok(())
+    }
+
+    /// What comes now is another one's panic.
+    fn clear_note(&self) {
+        if HAS_NOTE.swap(false, Ordering::Relaxed) {
+            self.memory.note.clear();
+        }
     }
 
     /// Calls a function. What it gives is in `out`, and a part of it in the lease.

@@ -39,6 +39,10 @@ impl State {
     /// A task was claimed in the queue. If somebody may wait for its place it is taken out, which is
     /// cheap where the queue is limited; otherwise it goes with others.
     fn drop_claimed(&mut self, cell: &CellRef, actions: &mut Actions) {
+        if let Some(task) = self.take_pinned(cell) {
+            actions.discarded.push(task);
+            return;
+        }
         let is_limited = |next: Taken<&RemoteTask>| next.task.has_place();
         if self.queue.peek().is_some_and(is_limited) {
             let task = self.take_queued(cell);
@@ -84,6 +88,7 @@ impl State {
                 }
                 taken
             }
+            None if self.abort_warm_up(cell, actions) => return true,
             None => self.take_queued(cell),
         };
         match taken {
@@ -96,7 +101,8 @@ impl State {
     }
 
     fn take_queued(&mut self, cell: &CellRef) -> Option<RemoteTask> {
-        self.queue.take(|task| task.cell().id() == cell.id())
+        self.take_pinned(cell)
+            .or_else(|| self.queue.take(|task| task.cell().id() == cell.id()))
     }
 
     /// Where a task is that was handed over.

@@ -33,9 +33,11 @@ impl State {
         now: u64,
         actions: &mut Actions,
     ) {
-        loop {
+        self.hand_over_pinned(options, now, actions);
+        let has_surplus = self.let_surplus_go(options, actions);
+        while !has_surplus {
             let picked = self.pick(options);
-            let is_full = picked.is_none() && self.workers.len() >= options.max_workers;
+            let is_full = picked.is_none() && self.workers.len() >= options.max_workers();
             if is_full && !self.has_priorities {
                 // Who goes or says something leads here again.
                 break;
@@ -76,13 +78,18 @@ impl State {
         }
         // What filled it may have been taken back: then it says nothing by which it would be heard of.
         let is_silent = |worker: &Worker| worker.is_full && worker.unfinished() == 0;
-        if !self.queue.is_empty() && self.workers.iter().any(is_silent) {
+        let has_waiting = !self.queue.is_empty() || !self.pinned.is_empty();
+        if has_waiting && self.workers.iter().any(is_silent) {
             self.try_again(actions);
         }
         if self.queue.is_empty() {
             self.queue.shrink_to(MOST_KEPT);
-            self.share(options, now, actions);
-        } else {
+            if !has_surplus {
+                self.share(options, now, actions);
+            }
+        }
+        self.end_warm_ups(options, now, actions);
+        if self.wanted_starts() > 0 {
             self.ask_for_workers(options, actions);
         }
         self.retire(options, actions);
@@ -110,14 +117,15 @@ impl State {
             return Some(index);
         }
         // One that starts has its first task waiting when it is ready.
-        let starting = self.workers.iter().position(|worker| {
-            worker.life == Life::Starting && !worker.is_full && worker.unfinished() == 0
-        });
+        let starting = self
+            .workers
+            .iter()
+            .position(|worker| worker.is_unused() && !worker.is_full);
         if starting.is_some() {
             return starting;
         }
         // Nothing lies ready at a busy worker while others could be started for it.
-        if self.workers.len() < options.max_workers && self.failed_starts == 0 {
+        if self.workers.len() < options.max_workers() && self.failed_starts == 0 {
             return None;
         }
         self.workers
@@ -138,7 +146,7 @@ impl State {
         };
         !worker.is_full
             && worker.has_tasks_left(options)
-            && (worker.unfinished() == 0 || may_lie_behind())
+            && (worker.unfinished() == 0 || worker.is_unused() || may_lie_behind())
     }
 
     /// The worker at which the fewest tasks are ahead of one of this priority, if what is less urgent
@@ -193,7 +201,7 @@ impl State {
 
     /// The task is back in the queue, if there was no room after all; then this worker is not picked
     /// again before it has said something.
-    fn hand_over(
+    pub(super) fn hand_over(
         &mut self,
         index: usize,
         task: RemoteTask,
@@ -252,6 +260,7 @@ impl State {
             return;
         }
         let spare = |worker: &Worker| match worker.life {
+            Life::Starting if worker.is_unused() => 0,
             Life::Starting => worker.unfinished(),
             Life::Ready => worker.unfinished() / 2,
             Life::Leaving | Life::Ending => 0,
@@ -324,11 +333,11 @@ impl State {
         let starting = self
             .workers
             .iter()
-            .filter(|worker| worker.life == Life::Starting && worker.unfinished() == 0)
+            .filter(|worker| worker.is_unused())
             .count();
-        let wanted = self.queue.len();
+        let wanted = self.wanted_starts();
         while self.asked_starts + starting < wanted
-            && self.workers.len() + self.asked_starts < options.max_workers
+            && self.workers.len() + self.asked_starts < options.max_workers()
         {
             self.asked_starts += 1;
             actions.notify = true;
@@ -340,7 +349,11 @@ impl State {
         let is_closing = !self.is_open() && self.queue.is_empty();
         for index in 0..self.workers.len() {
             let worker = &self.workers[index];
-            if is_closing && worker.life == Life::Starting && worker.unfinished() == 0 {
+            if is_closing
+                && worker.life == Life::Starting
+                && worker.unfinished() == 0
+                && !self.has_pinned(index)
+            {
                 self.end(index, Ending::Aborted, Signal::TERM, actions);
                 continue;
             }
@@ -358,6 +371,11 @@ impl State {
 
     /// Tells an idle worker to leave.
     pub(super) fn let_go(&mut self, index: usize, actions: &mut Actions) {
+        if self.has_pinned(index) {
+            // It had no room for it; then it does that first.
+            self.try_again(actions);
+            return;
+        }
         let worker = &mut self.workers[index];
         worker.life = Life::Leaving;
         actions.notify = true;
@@ -396,7 +414,7 @@ impl State {
         let (mut next, mut is_any_idle) = (u64::MAX, false);
         for index in 0..self.workers.len() {
             let worker = &self.workers[index];
-            if worker.is_idle() {
+            if worker.is_idle() && self.warm_ups.is_empty() {
                 is_any_idle = true;
                 let mut end = worker.idle_since.saturating_add(limit);
                 if end <= now {

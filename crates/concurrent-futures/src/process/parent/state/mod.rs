@@ -5,22 +5,25 @@
 
 mod control;
 mod handing_over;
+mod pinned;
+mod resizing;
 mod results;
 #[cfg(test)]
 mod tests;
 mod workers;
 
-use std::collections::BTreeSet;
+use resizing::WarmUp;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::TaskError;
+use crate::error::{Rejection, TaskError};
 use crate::executor::{Ranked, WorkerId};
 use crate::process::large::Shelf;
 use crate::process::parent::task::RemoteTask;
 use crate::process::parent::worker_state::{Completion, Link, Worker};
 use crate::process::sys::Signal;
-use crate::task::{CellRef, Outcome, Promise};
+use crate::task::{CellRef, Outcome, Promise, Remote};
 use crate::time::Timer;
 
 pub(in crate::process) struct State {
@@ -28,11 +31,15 @@ pub(in crate::process) struct State {
     shelf: Arc<Shelf>,
     pub(in crate::process) phase: PoolPhase,
     pub(in crate::process) queue: Ranked<RemoteTask>,
+    /// Tasks for one worker alone that could not be handed over yet.
+    pinned: VecDeque<RemoteTask>,
     /// There was a task of another priority than 0.
     has_priorities: bool,
     pub(in crate::process) workers: Vec<Worker>,
     /// Places that are free because their worker is gone, or that wait for one.
     places: Places,
+    /// Those who wait until all workers are ready.
+    warm_ups: Vec<WarmUp>,
     /// Starts that were asked for, and have not led to a worker or a failure.
     pub(in crate::process) asked_starts: usize,
     /// Failed starts in a row.
@@ -100,6 +107,10 @@ pub(in crate::process) struct Actions {
     pub(in crate::process) retry: bool,
     /// Nothing is taken any more, for this reason.
     pub(in crate::process) closed: Option<TaskError>,
+    /// Warm-ups that are over, and why they have failed if so.
+    pub(in crate::process) warmed: Vec<(Remote, Option<TaskError>)>,
+    /// Workers whose finalizer did not run to its end, by their process ids, and why.
+    pub(in crate::process) unfinalized: Vec<(u32, String)>,
     /// To be dropped.
     pub(in crate::process) discarded: Vec<RemoteTask>,
 }
@@ -141,9 +152,11 @@ impl State {
             shelf,
             phase: PoolPhase::Open,
             queue: Ranked::default(),
+            pinned: VecDeque::new(),
             has_priorities: false,
             workers: Vec::new(),
             places: Places::default(),
+            warm_ups: Vec::new(),
             asked_starts: 0,
             failed_starts: 0,
             no_start_before: 0,
@@ -173,6 +186,15 @@ impl State {
 
     pub(in crate::process) fn is_open(&self) -> bool {
         matches!(self.phase, PoolPhase::Open)
+    }
+
+    /// Why nothing is taken any more, if so.
+    pub(in crate::process) fn refusal(&self) -> Option<TaskError> {
+        match &self.phase {
+            PoolPhase::Open => None,
+            PoolPhase::ShutDown => Some(TaskError::rejected(Rejection::ShutDown)),
+            PoolPhase::Broken(why) => Some(why.clone()),
+        }
     }
 
     /// Nothing is left to do, and nothing will come.

@@ -1,5 +1,7 @@
 //! What workers say.
 
+use std::borrow::Cow;
+
 use super::{Actions, PoolPhase, Resolved, State};
 use crate::error::{Rejection, TaskError};
 use crate::executor::WorkerId;
@@ -27,6 +29,7 @@ impl State {
                 Ok(Applied::Ready) => {
                     worker.idle_since = now;
                     self.no_start_before = 0;
+                    self.warmed();
                     self.has_idle(actions);
                     self.tell_begun(index, now, actions);
                 }
@@ -36,6 +39,12 @@ impl State {
                     let why = TaskError::rejected(Rejection::Broken)
                         .caused_by(error.into_cause("the initializer"));
                     self.break_down(&why, actions);
+                }
+                Ok(Applied::NotFinalized(error)) => {
+                    let pid = worker.link.pid;
+                    let why = error.message().map(Cow::into_owned);
+                    let why = why.unwrap_or_else(|| error.to_string());
+                    actions.unfinalized.push((pid, why));
                 }
                 Ok(Applied::Finished(handed, completion, nanos)) => {
                     let place = worker.place;
@@ -91,9 +100,13 @@ impl State {
         }
     }
 
-    /// What comes back goes before its equals.
+    /// What comes back goes before its equals; what is for one worker alone waits for that one.
     pub(super) fn put_back(&mut self, task: RemoteTask) {
-        self.queue.push_front(task.priority(), task);
+        if task.pinned_to().is_some() {
+            self.pinned.push_front(task);
+        } else {
+            self.queue.push_front(task.priority(), task);
+        }
     }
 
     /// If somebody observes: the task that a worker begins now is told, once.
@@ -111,7 +124,7 @@ impl State {
     }
 
     /// Has the supervisor look after workers that are idle for long, if it does not.
-    fn has_idle(&mut self, actions: &mut Actions) {
+    pub(super) fn has_idle(&mut self, actions: &mut Actions) {
         if !self.is_idle_watched {
             self.is_idle_watched = true;
             actions.notify = true;

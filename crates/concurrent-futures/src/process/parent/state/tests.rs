@@ -19,7 +19,7 @@ use crate::task::{Payload, TaskFuture};
 
 fn options() -> Options {
     Options {
-        max_workers: 1,
+        max_workers: 1.into(),
         name: "test".into(),
         initializer: None,
         max_tasks_per_worker: None,
@@ -33,6 +33,7 @@ fn options() -> Options {
         queue_bytes: None,
         observer: None,
         contexts: Vec::new(),
+        finalizer: None,
     }
 }
 
@@ -78,6 +79,7 @@ fn task(priority: i32, attempts: u32) -> RemoteTask {
             priority,
             retries: 9,
             loss: (attempts > 0).then(|| TaskError::worker_lost(loss)),
+            pinned_to: None,
         })),
     }
 }

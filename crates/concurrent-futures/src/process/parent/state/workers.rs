@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::{Actions, PoolPhase, State};
 use crate::error::{BoxError, Loss, Ran, Rejection, TaskError, WorkerExit};
+use crate::process::frame::task;
 use crate::process::parent::options::Options;
 use crate::process::parent::task::RemoteTask;
 use crate::process::parent::worker_state::{
@@ -37,16 +38,22 @@ impl State {
         self.links_version += 1;
         let place = self.places.take();
         let mut worker = Worker::new(link, place, now);
-        let initialized = match &options.initializer {
-            None => Ok(()),
-            Some((call, argument)) => worker.initialize(*call, argument, &self.shelf),
-        };
+        let finalizer = options.finalizer.iter();
+        let initializer = options.initializer.iter();
+        let shelf = &self.shelf;
+        let told = (finalizer.map(|call| (task::FINALIZE, call)))
+            .chain(initializer.map(|call| (task::INITIALIZE, call)))
+            .try_for_each(|(kind, (call, argument))| {
+                worker.send_call(kind, *call, argument, shelf)
+            });
         actions.wake.push(Arc::clone(&worker.link));
         self.workers.push(worker);
-        if let Err(refusal) = initialized {
+        if let Err(refusal) = told {
             let why: BoxError = match refusal {
                 Refusal::Lacking(error) => error.into(),
-                Refusal::Full | Refusal::Violation(_) => "the initializer cannot be sent".into(),
+                Refusal::Full | Refusal::Violation(_) => {
+                    "the initializer or the finalizer cannot be sent".into()
+                }
             };
             let index = self.workers.len() - 1;
             self.end(index, Ending::Unready, Signal::KILL, actions);
@@ -64,12 +71,13 @@ impl State {
         actions: &mut Actions,
     ) {
         self.failed_starts += 1;
+        let why = TaskError::rejected(Rejection::NoWorker).caused_by(why);
+        self.warm_up_failed(&why, actions);
         let has_others = self.workers.iter().any(|worker| {
             worker.life == Life::Ready || (is_refused && worker.life == Life::Starting)
         });
         if !has_others && self.failed_starts >= MOST_FAILED_STARTS {
             self.failed_starts = 0;
-            let why = TaskError::rejected(Rejection::NoWorker).caused_by(why);
             self.reject_queue(&why, actions);
             return;
         }
@@ -85,6 +93,7 @@ impl State {
             actions.closed = Some(why.clone());
         }
         self.give_up_all(why, actions);
+        self.give_up_warm_ups(why, actions);
         actions.notify = true;
     }
 
@@ -116,8 +125,11 @@ impl State {
     /// Gives up all that has not begun, wherever it lies.
     pub(super) fn give_up_all(&mut self, why: &TaskError, actions: &mut Actions) {
         self.reject_queue(why, actions);
+        for task in std::mem::take(&mut self.pinned) {
+            self.give_up(task, why, actions);
+        }
         for index in 0..self.workers.len() {
-            let taken = self.workers[index].take_back_last(usize::MAX);
+            let taken = self.workers[index].take_back_all();
             for task in taken.into_iter().rev() {
                 self.give_up(task, why, actions);
             }
@@ -171,6 +183,15 @@ impl State {
             note: note_of(&worker),
             attempts: 0,
         };
+        let is_bad = !matches!(exit, WorkerExit::Code(0) | WorkerExit::Unknown);
+        if was_expected && is_bad && options.finalizer.is_some() {
+            let note = loss
+                .note
+                .as_deref()
+                .unwrap_or("its finalizer had not returned");
+            let why = format!("worker process {} {exit} ({note})", loss.pid);
+            actions.unfinalized.push((loss.pid, why));
+        }
         let mut again = Vec::new();
         let mut has_begun = false;
         for (number, handed) in worker.take_all() {
@@ -201,6 +222,7 @@ impl State {
         for task in again.into_iter().rev() {
             self.go_on(task, actions);
         }
+        self.give_up_pinned(launch, &loss, actions);
         let did_nothing = was_starting || (worker.finished == 0 && !has_begun);
         let ended_itself = matches!(worker.ending, None | Some(Ending::Violation(_)));
         if did_nothing && !was_expected && ended_itself {
@@ -305,7 +327,7 @@ impl State {
             worker.life = Life::Ending;
         }
         // What it has not begun need not wait for its end.
-        for task in worker.take_back_last(usize::MAX) {
+        for task in worker.take_back_all() {
             self.go_on(task, actions);
         }
         let worker = &mut self.workers[index];
