@@ -193,6 +193,11 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// Ignored.
+    pub fn capture_output(self, _capture: bool) -> Self {
+        self
+    }
+
     /// # Errors
     /// Always, [of the kind `Unsupported`](crate::BuildErrorKind::Unsupported).
     pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::output::Pipes;
 use super::shared::Shared;
 use super::state::Actions;
 use super::wait_set::WaitSet;
@@ -87,7 +88,8 @@ impl Collector<'_> {
             let exits = std::mem::take(&mut *self.pool.exits());
             // After the exits were taken: whoever is gone is listened to once more.
             let has_new_links = self.relink();
-            let said: Vec<Said> = self.inlets.iter_mut().filter_map(Inlet::listen).collect();
+            let heard = self.inlets.iter_mut().filter(|inlet| inlet.can_say_something());
+            let said: Vec<Said> = heard.filter_map(Inlet::listen).collect();
             let is_quiet = said.is_empty() && exits.is_empty();
             let rest = self.rest_of(&exits);
             let mut actions = Actions::default();
@@ -147,6 +149,9 @@ impl Collector<'_> {
                 for said in std::iter::from_fn(|| inlet.listen()).take(MOST_ROUNDS) {
                     rest.push(said);
                 }
+                if let Some(pipes) = &inlet.link.pipes {
+                    pipes.close();
+                }
             }
         }
         rest
@@ -194,7 +199,7 @@ impl Collector<'_> {
             patience,
             ..
         } = self;
-        let is_there = || inlets.iter().any(Inlet::has_something);
+        let is_there = || inlets.iter().any(Inlet::can_say_something);
         if looks && patience.look(yields, || is_there() || wait_set.would_hear(&pool.control)) {
             return;
         }
@@ -206,6 +211,11 @@ impl Collector<'_> {
 impl Inlet {
     fn has_something(&self) -> bool {
         !self.is_closed && self.link.memory.results.has_more_than(&self.reader)
+    }
+
+    /// It has something, and that does not have to wait until the output before it is logged.
+    fn can_say_something(&self) -> bool {
+        self.has_something() && !self.link.pipes.as_ref().is_some_and(Pipes::is_full)
     }
 
     /// Reads what is there; `None` for nothing.
@@ -232,8 +242,20 @@ impl Inlet {
             }
         }
         said.replies.extend(run.take());
+        self.end_output(&mut said.replies);
         self.link.say_room();
         Some(said)
+    }
+
+    /// If the task is over that the worker had, what it has written is taken in, and its error gets the
+    /// last of it.
+    fn end_output(&self, replies: &mut [Reply]) {
+        if let Some(pipes) = &self.link.pipes
+            && let Some(reply) = replies.iter_mut().rfind(|reply| reply.ends_task())
+        {
+            let stderr = pipes.end();
+            reply.error = reply.error.take().map(|error| error.with_stderr(stderr));
+        }
     }
 
     /// Reads one frame; false if there is none. The results of items are gathered in `run`, so that

@@ -6,6 +6,7 @@ mod callbacks;
 mod collector;
 mod limits;
 mod options;
+mod output;
 mod shared;
 mod state;
 mod statistics;

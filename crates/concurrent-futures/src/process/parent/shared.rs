@@ -11,6 +11,7 @@ use super::admission;
 use super::callbacks::Callbacks;
 use super::limits::RunClock;
 use super::options::Options;
+use super::output::Journal;
 use super::state::{Actions, PoolPhase, Resolved, State};
 use super::supervisor::{self, Notifier};
 use super::task::{Arguments, ChunkState, RemoteTask, SealedArguments};
@@ -48,6 +49,8 @@ pub(in crate::process) struct Shared {
     pub(in crate::process) control: Arc<Control>,
     /// Wakes the supervisor.
     pub(in crate::process) notifier: Notifier,
+    /// Where results go after what their tasks have written, if that is captured.
+    pub(in crate::process) journal: Option<Arc<Journal>>,
     pub(in crate::process) callbacks: Callbacks,
     /// Workers that are gone, for the collector.
     exits: Mutex<Vec<(u64, Exit)>>,
@@ -96,6 +99,7 @@ impl Shared {
                 options.queue_bytes,
             )
             .of_generation(sys::generation),
+            journal: options.capture_output.then(Arc::default),
             options,
             control: Arc::default(),
             notifier: Notifier::default(),
@@ -160,12 +164,19 @@ impl Shared {
             });
         }
         for resolved in resolved {
-            self.give(resolved);
+            match &self.journal {
+                None => self.give(resolved),
+                Some(journal) => {
+                    if let Err(resolved) = journal.give(resolved) {
+                        self.give(*resolved);
+                    }
+                }
+            }
         }
         drop(discarded);
     }
 
-    fn give(&self, resolved: Resolved) {
+    pub(super) fn give(&self, resolved: Resolved) {
         let Resolved {
             task,
             completion,

@@ -26,7 +26,7 @@ pub(in crate::process) use child::{Child, Exit, Launch, Signal};
 pub(in crate::process) use entry::enter_if_worker;
 pub(in crate::process) use fork::generation;
 pub(in crate::process) use image::image;
-pub(in crate::process) use leave::leave;
+pub(in crate::process) use leave::{flush_output, leave};
 pub(in crate::process) use overflow::set_overflow_note;
 pub(in crate::process) use program::{Program, anchor};
 pub(in crate::process) use sealed::{Mapped, Sealed};

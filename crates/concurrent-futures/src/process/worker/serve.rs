@@ -24,6 +24,8 @@ use crate::task::RemoteCurrent;
 pub(in crate::process) struct Hello {
     pub(in crate::process) max_payload: u64,
     pub(in crate::process) has_initializer: bool,
+    /// What a task has written is to leave the process before its result.
+    pub(in crate::process) flushes: bool,
 }
 
 impl Hello {
@@ -53,6 +55,7 @@ pub(in crate::process) fn serve(hello: &[u8], segment: OwnedFd, channel: Channel
         memory,
         channel,
         max_payload: hello.max_payload,
+        flushes: hello.flushes,
         tasks: Reader::default(),
         results: Writer::default(),
         patience: Patience::new(),
@@ -89,6 +92,7 @@ struct Worker {
     memory: &'static Memory,
     channel: Channel,
     max_payload: u64,
+    flushes: bool,
     tasks: Reader,
     results: Writer,
     patience: Patience,
@@ -224,6 +228,7 @@ impl Worker {
             }
             drop(large);
             let kind = self.bound(kind, reply::ERROR);
+            self.flush();
             self.now = clock::now();
             if !slot.finish(number) {
                 halt();
@@ -234,6 +239,7 @@ impl Worker {
         } else {
             self.run_items(header, arguments, call)?;
             let left = carried::leave_all();
+            self.flush();
             self.now = clock::now();
             if !slot.finish(number) {
                 halt();
@@ -291,6 +297,7 @@ impl Worker {
                 }
             };
             let kind = self.bound(kind, reply::ITEM_ERROR);
+            self.flush();
             let out = std::mem::take(&mut self.out);
             self.reply(kind, &[], &out)?;
             self.out = out;
@@ -313,6 +320,7 @@ impl Worker {
                 false
             }
         };
+        self.flush();
         let out = std::mem::take(&mut self.out);
         if is_ready {
             self.reply(reply::READY, &[], &[])?;
@@ -323,6 +331,12 @@ impl Worker {
         self.now = clock::now();
         self.tell();
         Ok(is_ready)
+    }
+
+    fn flush(&self) {
+        if self.flushes {
+            sys::flush_output();
+        }
     }
 
     /// A value beyond the limit becomes an error.

@@ -103,7 +103,11 @@ impl State {
         }
         // One that starts has its first task waiting when it is ready.
         let starting = self.workers.iter().position(|worker| {
-            worker.life == Life::Starting && !worker.is_full && worker.unfinished() == 0
+            worker.life == Life::Starting
+                && !worker.is_full
+                && worker.unfinished() == 0
+                // What its initializer writes is no task's.
+                && !options.capture_output
         });
         if starting.is_some() {
             return starting;
@@ -171,7 +175,7 @@ impl State {
 
     /// How many tasks a worker may have at a time.
     fn depth(&self, options: &Options) -> usize {
-        if options.max_tasks_per_worker.is_some() {
+        if options.max_tasks_per_worker.is_some() || options.capture_output {
             return 1;
         }
         match self.mean_nanos {

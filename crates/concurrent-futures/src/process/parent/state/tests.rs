@@ -32,6 +32,7 @@ fn options() -> Options {
         queue_bytes: None,
         observer: None,
         contexts: Vec::new(),
+        capture_output: false,
     }
 }
 
@@ -44,6 +45,7 @@ fn pool() -> State {
         memory: Segment::create("test").expect("memory"),
         channel,
         has_hung_up: false.into(),
+        pipes: None,
     };
     let mut worker = Worker::new(Arc::new(link), WorkerId(0), 0);
     worker.life = Life::Ready;
