@@ -11,7 +11,6 @@ use concurrent_futures::{
 };
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tracing::field::{Field, Visit};
-use tracing_subscriber::Layer as _;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
@@ -47,7 +46,10 @@ impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Recorder {
             ..Line::default()
         };
         event.record(&mut line);
-        let mut on_line = ON_LINE.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut on_line = ON_LINE
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         match &mut on_line {
             Some(on_line) => on_line(line),
             None => LINES.lock().unwrap().push(line),
@@ -122,7 +124,10 @@ fn messages() -> Vec<String> {
 
 fn capturing(workers: usize) -> ProcessPoolExecutor {
     let builder = ProcessPoolExecutor::builder().max_workers(workers);
-    builder.capture_output(true).build().expect("the options are valid")
+    builder
+        .capture_output(true)
+        .build()
+        .expect("the options are valid")
 }
 
 fn resident() -> u64 {
@@ -135,7 +140,9 @@ fn garbage(length: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(length + 64);
     let mut number = 1_u64;
     while bytes.len() < length {
-        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
+        number = number
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(99);
         match number >> 60 {
             0 => bytes.extend_from_slice(&[0; 32]),
             1 => bytes.extend_from_slice(&[1, 0, 0, 0, 8, 0, 0, 0]),
@@ -166,7 +173,11 @@ fn daemonize((): ()) -> [u32; 2] {
     ["while echo more; do :; done", "sleep 1000"].map(|script| {
         // In a group of its own, so that it does not end with the worker.
         let mut daemon = Command::new("setsid");
-        daemon.args(["sh", "-c", script]).spawn().expect("there is a shell").id()
+        daemon
+            .args(["sh", "-c", script])
+            .spawn()
+            .expect("there is a shell")
+            .id()
     })
 }
 
@@ -341,7 +352,9 @@ tests! {
 
     fn an_error_knows_the_last_that_its_task_has_written_to_stderr() {
         let _recording = record();
-        let pool = capturing(1);
+        let builder = ProcessPoolExecutor::builder().max_workers(1).capture_output(true);
+        // The last that a panic writes is its trace otherwise.
+        let pool = builder.env("RUST_BACKTRACE", "0").build().unwrap();
         let quick = pool.with(TaskOptions::new().run_timeout(Duration::from_millis(300)));
         for how in ["abort", "exit", "kill", "panic", "error", "hang"] {
             let error = quick.try_submit(die, how.to_owned()).result().unwrap_err();
@@ -446,7 +459,7 @@ tests! {
             number
         };
         let results: Vec<_> = tracing::info_span!("all")
-            .in_scope(|| pool.map(item, 0..50).chunksize(10).into_iter().collect());
+            .in_scope(|| pool.mapping().chunk_size(10).map(item, 0..50).into_iter().collect());
         let errors: Vec<_> = results.iter().filter_map(|result| result.as_ref().err()).collect();
         assert_eq!(errors.len(), 1);
         assert_eq!(errors[0].index(), Some(33));
@@ -552,7 +565,7 @@ tests! {
         assert!(flood.result().unwrap_err().is_aborted());
     }
 
-    fn results_wait_while_the_log_is_behind_and_memory_does_not_grow() {
+    fn tasks_wait_while_the_log_is_far_behind_so_that_memory_does_not_grow() {
         let gate = Gate::default();
         let inside = gate.clone();
         let _recording = give_to(move |_| inside.pass());
@@ -565,12 +578,14 @@ tests! {
         pool.submit(say, "one".to_owned()).detach();
         gate.wait_for(1);
         let before = resident();
-        let lost: Vec<_> = (0..200).map(|_| pool.submit(crash, 60_000)).collect();
+        let lost: Vec<_> = (0..60).map(|_| pool.submit(crash, 60_000)).collect();
         let futures: Vec<_> = (0..400).map(|_| pool.submit(write, 60_000)).collect();
-        eventually("there is enough", || pool.stats().finished() > 100);
+        // 1 MiB may wait, and what the workers have written then.
+        eventually("there is enough", || pool.stats().finished() >= 18);
         std::thread::sleep(Duration::from_millis(200));
+        assert!(pool.stats().finished() <= 20, "{:?}", pool.stats());
         let grown = resident().saturating_sub(before);
-        assert!(grown < 24 << 20, "{grown} bytes more");
+        assert!(grown < 16 << 20, "{grown} bytes more");
         gate.open();
         for future in lost {
             let error = future.result().unwrap_err();

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::output::Pipes;
 use super::shared::Shared;
 use super::state::Actions;
 use super::wait_set::WaitSet;
@@ -88,8 +87,7 @@ impl Collector<'_> {
             let exits = std::mem::take(&mut *self.pool.exits());
             // After the exits were taken: whoever is gone is listened to once more.
             let has_new_links = self.relink();
-            let heard = self.inlets.iter_mut().filter(|inlet| inlet.can_say_something());
-            let said: Vec<Said> = heard.filter_map(Inlet::listen).collect();
+            let said: Vec<Said> = self.inlets.iter_mut().filter_map(Inlet::listen).collect();
             let is_quiet = said.is_empty() && exits.is_empty();
             let rest = self.rest_of(&exits);
             let mut actions = Actions::default();
@@ -199,7 +197,7 @@ impl Collector<'_> {
             patience,
             ..
         } = self;
-        let is_there = || inlets.iter().any(Inlet::can_say_something);
+        let is_there = || inlets.iter().any(Inlet::has_something);
         if looks && patience.look(yields, || is_there() || wait_set.would_hear(&pool.control)) {
             return;
         }
@@ -211,11 +209,6 @@ impl Collector<'_> {
 impl Inlet {
     fn has_something(&self) -> bool {
         !self.is_closed && self.link.memory.results.has_more_than(&self.reader)
-    }
-
-    /// It has something, and that does not have to wait until the output before it is logged.
-    fn can_say_something(&self) -> bool {
-        self.has_something() && !self.link.pipes.as_ref().is_some_and(Pipes::is_full)
     }
 
     /// Reads what is there; `None` for nothing.

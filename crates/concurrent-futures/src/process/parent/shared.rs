@@ -336,6 +336,15 @@ impl Shared {
         future
     }
 
+    /// Gives workers what had to wait.
+    pub(super) fn hand_over(&self) {
+        let mut actions = Actions::default();
+        let mut state = self.lock();
+        state.dispatch(&self.options, clock::now(), &mut actions);
+        drop(state);
+        self.act(actions);
+    }
+
     fn push(self: &Arc<Self>, task: RemoteTask) -> Result<(), Box<(RemoteTask, TaskError)>> {
         // The time is only for who observes or is limited; for others the hand-over is older than any
         // time that a worker says.

@@ -198,6 +198,11 @@ impl Worker {
         self.life == Life::Ready && self.unfinished == 0
     }
 
+    /// What workers have written is to be logged before they get more to do.
+    pub(in crate::process) fn is_behind(&self) -> bool {
+        self.link.pipes.as_ref().is_some_and(Pipes::is_full)
+    }
+
     /// Nothing is laid ready behind a task that was lost with a worker before.
     pub(in crate::process) fn is_reserved(&self) -> bool {
         let last = self.entries.iter().rev().find_map(Entry::handed);

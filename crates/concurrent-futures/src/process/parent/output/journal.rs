@@ -1,8 +1,8 @@
 //! What is to be told of a pool's tasks, in its order: what they have written, and how they ended.
 //!
 //! Always: one thread tells it, so that a result is told of after the lines that came before it. The
-//! subscriber that gets the lines is foreign code, and is called with no lock held. While it is behind,
-//! pipes are not read and results stay where they are, so that the journal does not grow.
+//! subscriber that gets the lines is foreign code, and is called with no lock held. While it is far behind,
+//! pipes are not read and workers get no tasks, so that the journal does not grow.
 
 use std::collections::VecDeque;
 use std::io;
@@ -25,11 +25,8 @@ use crate::task::CellRef;
 /// The target of what is logged.
 const TARGET: &str = "concurrent_futures::output";
 
-/// While so many bytes wait, no results are taken from workers.
+/// While more bytes wait than this, workers get nothing to do.
 const FULL: usize = 1 << 20;
-
-/// Beyond this the lines of workers that are gone are dropped: nothing else can be made to wait.
-const OVERFULL: usize = 4 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
@@ -67,8 +64,6 @@ pub(in crate::process) struct Journal {
 #[derive(Default)]
 struct Queue {
     entries: VecDeque<Entry>,
-    /// How many bytes could not be taken.
-    dropped: usize,
     /// There is a thread.
     is_open: bool,
 }
@@ -118,14 +113,13 @@ impl Journal {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        // Relaxed: whoever finds it full is woken when it is not.
+        // Relaxed: when it is not any more, its thread looks again under the lock of who asks.
         self.waiting.load(Ordering::Relaxed) > FULL
     }
 
     pub(super) fn push(&self, block: Block) {
-        let mut queue = self.lock();
-        if !queue.is_open || self.waiting.load(Ordering::Relaxed) > OVERFULL {
-            queue.dropped += block.bytes.len();
+        let queue = self.lock();
+        if !queue.is_open {
             drop(queue);
             return;
         }
@@ -240,7 +234,6 @@ fn run(pool: &Arc<Shared>, journal: &Journal) {
     loop {
         let mut queue = journal.lock();
         let entries = std::mem::take(&mut queue.entries);
-        let dropped = std::mem::take(&mut queue.dropped);
         let is_open = queue.is_open;
         drop(queue);
         let has_told = !entries.is_empty();
@@ -250,16 +243,13 @@ fn run(pool: &Arc<Shared>, journal: &Journal) {
                 Entry::Block(block) => {
                     let length = block.bytes.len();
                     log(block);
-                    // Relaxed: the bell of the collector says more.
+                    // Relaxed: the pool's lock comes after it, and before who looks next.
                     let before = journal.waiting.fetch_sub(length, Ordering::Relaxed);
                     if before > FULL && before - length <= FULL {
-                        pool.control.ring();
+                        pool.hand_over();
                     }
                 }
             }
-        }
-        if dropped > 0 {
-            panic::contain(|| tracing::warn!(bytes = dropped, "output of workers was dropped"));
         }
         if !has_told && !is_open {
             return;

@@ -85,7 +85,12 @@ impl Tail {
         if from > 0 {
             let line = text.iter().position(|byte| *byte == b'\n');
             let is_inside = |byte: &u8| *byte & 0xc0 == 0x80;
-            let character = || text.iter().take(3).take_while(|byte| is_inside(byte)).count();
+            let character = || {
+                text.iter()
+                    .take(3)
+                    .take_while(|byte| is_inside(byte))
+                    .count()
+            };
             text = &text[line.map_or_else(character, |line| line + 1)..];
         }
         (!text.is_empty()).then(|| String::from_utf8_lossy(text))
@@ -115,7 +120,11 @@ mod tests {
         let pieces = all(text.as_bytes());
         assert_eq!(pieces.len(), 3);
         assert!(pieces.iter().all(|piece| piece.len() <= LONGEST));
-        assert!(pieces.iter().all(|piece| std::str::from_utf8(piece).is_ok()));
+        assert!(
+            pieces
+                .iter()
+                .all(|piece| std::str::from_utf8(piece).is_ok())
+        );
         assert_eq!(pieces.concat(), text.as_bytes());
         // One that has not ended is cut as well, and keeps half a character.
         assert_eq!(end_of_lines(&text.as_bytes()[..LONGEST]), LONGEST - 1);
@@ -132,7 +141,10 @@ mod tests {
             tail.push(format!("line {number}\n").as_bytes());
         }
         let text = tail.text().expect("something was written");
-        assert!(text.starts_with("line 30\n") && text.ends_with("line 49"), "{text}");
+        assert!(
+            text.starts_with("line 30\n") && text.ends_with("line 49"),
+            "{text}"
+        );
         tail.clear();
         tail.push(&b"x".repeat(TAIL_BYTES));
         tail.push(b"\nthe end");
@@ -141,6 +153,10 @@ mod tests {
         tail.push("ä".repeat(TAIL_BYTES).as_bytes());
         tail.push(b"!");
         let text = tail.text().expect("something was written");
-        assert!(text.starts_with('ä') && text.len() <= TAIL_BYTES, "{}", text.len());
+        assert!(
+            text.starts_with('ä') && text.len() <= TAIL_BYTES,
+            "{}",
+            text.len()
+        );
     }
 }

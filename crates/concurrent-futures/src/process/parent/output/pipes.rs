@@ -85,7 +85,7 @@ impl Pipes {
         self.intake.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// There is as much to log already as there may be: results have to wait, so that no more comes.
+    /// There is as much to log already as there may be: the worker is to get nothing that adds to it.
     pub(in crate::process) fn is_full(&self) -> bool {
         self.journal.is_full()
     }

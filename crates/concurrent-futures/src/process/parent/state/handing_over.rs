@@ -94,7 +94,10 @@ impl State {
             .iter()
             .enumerate()
             .filter(|(_, worker)| {
-                worker.is_idle() && !worker.is_full && worker.has_tasks_left(options)
+                worker.is_idle()
+                    && !worker.is_full
+                    && worker.has_tasks_left(options)
+                    && !worker.is_behind()
             })
             // The one that was busy last: its caches are warm, and others can go.
             .max_by_key(|(_, worker)| worker.idle_since);
@@ -133,6 +136,7 @@ impl State {
                 && worker.unfinished() < self.depth(options)
         };
         !worker.is_full
+            && !worker.is_behind()
             && worker.has_tasks_left(options)
             && (worker.unfinished() == 0 || may_lie_behind())
     }
