@@ -350,6 +350,23 @@ tests! {
         assert_eq!(short, ["x".repeat(16 << 10), "next".to_owned()]);
     }
 
+    fn the_end_of_a_line_that_was_cut_is_no_line() {
+        let _recording = record();
+        let pool = capturing(1);
+        let gate = PathGate::new();
+        let task = |door: Door| {
+            print!("{}", "x".repeat(16 << 10));
+            std::io::stdout().flush().unwrap();
+            door.pass();
+            println!("\nnext");
+        };
+        let future = pool.submit(task, gate.door());
+        eventually("as much as a line may have is not waited for", || lines().len() == 1);
+        gate.open();
+        future.result().unwrap();
+        assert_eq!(messages()[1..], ["next"]);
+    }
+
     fn an_error_knows_the_last_that_its_task_has_written_to_stderr() {
         let _recording = record();
         let builder = ProcessPoolExecutor::builder().max_workers(1).capture_output(true);
