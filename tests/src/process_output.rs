@@ -358,13 +358,14 @@ tests! {
             print!("{}", "x".repeat(16 << 10));
             std::io::stdout().flush().unwrap();
             door.pass();
+            println!();
             println!("\nnext");
         };
         let future = pool.submit(task, gate.door());
         eventually("as much as a line may have is not waited for", || lines().len() == 1);
         gate.open();
         future.result().unwrap();
-        assert_eq!(messages()[1..], ["next"]);
+        assert_eq!(messages()[1..], ["", "next"]);
     }
 
     fn an_error_knows_the_last_that_its_task_has_written_to_stderr() {

@@ -47,8 +47,8 @@ pub(in crate::process) fn flush_output() {
     // There is nobody to tell that it failed.
     let _ = std::io::stdout().flush();
     let _ = std::io::stderr().flush();
-    // SAFETY: the C library has set both before any code of the program runs. A program may set them anew, as it may
-    // use them, and a null means all streams.
+    // SAFETY: the C library has set both before any code of the program runs, to statics of its own, which stay where
+    // they are when a task closes them. A null, if a task sets them to that, means all streams.
     unsafe {
         libc::fflush(stdout);
         libc::fflush(stderr);

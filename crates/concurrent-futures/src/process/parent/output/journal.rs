@@ -38,7 +38,7 @@ impl Source {
     pub(super) const ALL: [Self; 2] = [Self::Stdout, Self::Stderr];
 }
 
-/// What a worker has written to one of its streams: whole lines, but for the last.
+/// What a worker has written to one of its streams, as it is to be cut into lines.
 pub(super) struct Block {
     pub(super) task: Option<CellRef>,
     pub(super) worker: u32,
@@ -113,7 +113,7 @@ impl Journal {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        // Relaxed: when it is not any more, its thread looks again under the lock of who asks.
+        // Relaxed: when it is not any more, the thread takes the pool's lock, under which this is asked.
         self.waiting.load(Ordering::Relaxed) > FULL
     }
 
@@ -243,7 +243,8 @@ fn run(pool: &Arc<Shared>, journal: &Journal) {
                 Entry::Block(block) => {
                     let length = block.bytes.len();
                     log(block);
-                    // Relaxed: the pool's lock comes after it, and before who looks next.
+                    // Relaxed: who sees the old number has had the pool's lock before, and what it did not
+                    // hand over is handed over here.
                     let before = journal.waiting.fetch_sub(length, Ordering::Relaxed);
                     if before > FULL && before - length <= FULL {
                         pool.hand_over();

@@ -172,16 +172,19 @@ impl Pipes {
         if source == Source::Stderr && task.is_some() {
             tail.push(&bytes[known..]);
         }
-        if stream.was_cut && bytes.first() == Some(&b'\n') {
+        let mut was_cut = std::mem::take(&mut stream.was_cut);
+        if was_cut && bytes.first() == Some(&b'\n') {
             bytes.remove(0);
+            was_cut = false;
         }
         let end = if ends_line || has_ended {
             bytes.len()
         } else {
             end_of_lines(&bytes)
         };
-        if end > 0 || ends_line {
-            stream.was_cut = !ends_line && bytes[..end].last() != Some(&b'\n');
+        if !ends_line {
+            let last = bytes[..end].last();
+            stream.was_cut = last.map_or(was_cut, |byte| *byte != b'\n');
         }
         stream.begun = bytes.split_off(end);
         if !bytes.is_empty() {
