@@ -168,7 +168,6 @@ fn write_for_ever((): ()) {
 }
 
 /// Leaves processes behind that hold both streams: one that writes as long as it can, and a silent one.
-#[expect(clippy::zombie_processes, reason = "they outlive the worker")]
 fn daemonize((): ()) -> [u32; 2] {
     ["while echo more; do :; done", "sleep 1000"].map(|script| {
         // In a group of its own, so that it does not end with the worker.
@@ -208,7 +207,7 @@ fn die(how: String) -> Result<(), String> {
         "hang" => loop {
             std::thread::park();
         },
-        _ => return Err(how),
+        _ => Err(how),
     }
 }
 
