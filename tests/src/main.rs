@@ -16,6 +16,7 @@ mod panics;
 mod places;
 mod priorities;
 mod process_life;
+mod process_output;
 mod processes;
 mod promise;
 mod runtimes;

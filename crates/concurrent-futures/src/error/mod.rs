@@ -52,6 +52,8 @@ struct Inner {
     index: Option<usize>,
     name: Option<Arc<str>>,
     source: Option<Arc<dyn Error + Send + Sync + 'static>>,
+    /// The last that the task has written to stderr, where that is captured.
+    stderr: Option<Arc<str>>,
 }
 
 #[derive(Clone)]
@@ -116,6 +118,7 @@ impl TaskError {
             index: None,
             name: None,
             source: None,
+            stderr: None,
         }))
     }
 
@@ -275,6 +278,13 @@ impl TaskError {
 
     pub(crate) fn of_task(mut self, name: Option<Arc<str>>) -> Self {
         self.0.name = name;
+        self
+    }
+
+    pub(crate) fn with_stderr(mut self, tail: Option<String>) -> Self {
+        if let Some(tail) = tail {
+            self.0.stderr = Some(tail.into());
+        }
         self
     }
 
@@ -477,6 +487,32 @@ impl TaskError {
         }
     }
 
+    /// The last that the task had written to stderr, if its pool
+    /// [captures output](crate::ProcessPoolBuilder::capture_output) and it had written anything: at most 20
+    /// lines and 4 KiB, with bytes that are no UTF-8 replaced.
+    ///
+    /// Errors of whatever kind have it if the task ran, and of the items of a map those that were lost
+    /// with their worker, with what the items of the same chunk had written. It is in the `Debug` output,
+    /// and not in the text of the error, which is one line; the log has those lines already.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ProcessPoolExecutor};
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(1).capture_output(true).build()?;
+    /// let task = || -> u8 {
+    ///     eprintln!("the image has 0 columns");
+    ///     std::process::abort()
+    /// };
+    /// let error = pool.submit(task, ()).result().unwrap_err();
+    /// assert!(error.is_worker_lost());
+    /// assert_eq!(error.stderr_tail(), Some("the image has 0 columns"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn stderr_tail(&self) -> Option<&str> {
+        self.0.stderr.as_deref()
+    }
+
     /// The errors of the tasks that had failed when a [`select_ok`](crate::select_ok) ended without a
     /// value, in the order in which they failed. The last of them is the [`source`](Error::source).
     ///
@@ -552,6 +588,9 @@ impl fmt::Debug for TaskError {
                 .field("worker", &loss.pid)
                 .field("exit", &loss.exit)
                 .field("attempts", &loss.attempts);
+        }
+        if let Some(tail) = &self.0.stderr {
+            debug.field("stderr_tail", tail);
         }
         if let Some(source) = &self.0.source {
             debug.field("source", source);

@@ -21,6 +21,7 @@ pub(crate) struct WireError {
     what: WireWhat,
     /// The texts of the source and of its sources.
     sources: Vec<String>,
+    stderr: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -123,7 +124,12 @@ impl From<&TaskError> for WireError {
             .take(MOST_SOURCES)
             .map(|error| cut(error.to_string()))
             .collect();
-        Self { what, sources }
+        let stderr = error.stderr_tail().map(str::to_owned);
+        Self {
+            what,
+            sources,
+            stderr,
+        }
     }
 }
 
@@ -170,9 +176,11 @@ impl From<WireError> for TaskError {
                 return Self::failed(RemoteError {
                     text,
                     source: chain(wire.sources),
-                });
+                })
+                .with_stderr(wire.stderr);
             }
         };
+        let error = error.with_stderr(wire.stderr);
         match chain(wire.sources) {
             Some(source) => error.caused_by(*source),
             None => error,

@@ -66,6 +66,7 @@ pub struct ProcessPoolBuilder {
     observer: Option<Arc<dyn Observer>>,
     contexts: Vec<Capture>,
     finalizer: Option<Result<(Name, Vec<u8>), TaskError>>,
+    capture_output: bool,
 }
 
 /// An initializer, or a finalizer, whose function is made anew in the worker.
@@ -123,6 +124,7 @@ impl ProcessPoolBuilder {
             observer: None,
             contexts: Vec::new(),
             finalizer: None,
+            capture_output: false,
         }
     }
 
@@ -284,6 +286,46 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// Whether what workers write to stdout and stderr is logged here; it is not by default, and workers
+    /// write to the stdout and stderr of this process.
+    ///
+    /// Each line is an event with the target `concurrent_futures::output`, at the level INFO for stdout and
+    /// WARN for stderr, with the line as its message and the fields `stream` (`stdout` or `stderr`),
+    /// `worker` (a process id) and `task`. It is in the span in which the task was submitted that the
+    /// worker runs, or the chunk of items of a [map](crate::Executor::map), and is there before the
+    /// task's result is. What is written when no task runs, by an initializer or by what a task has left
+    /// behind, has no `task` and no span. The events go to the global default subscriber; without one they
+    /// are lost.
+    ///
+    /// Whatever writes to these streams is captured: `print!`, C, programs that a task starts, the
+    /// message of a panic. Buffers of `print!` and of C's `stdout` are written out when a task ends. A line
+    /// of more than 16 KiB becomes several, and bytes that are no UTF-8 are replaced. Errors know the last
+    /// of stderr: [`TaskError::stderr_tail`](crate::TaskError::stderr_tail).
+    ///
+    /// Tasks are handed over one at a time, so that each line is of one task. A worker that writes faster
+    /// than the subscriber takes it waits in its write, and results wait for the lines before them: so a
+    /// subscriber must not wait for tasks of this pool. When a worker is gone nothing more is read, even if
+    /// a process that it has left behind still writes.
+    ///
+    /// Without this, `cargo test` shows what workers print even of tests that succeed, since it captures
+    /// only what the test itself prints.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ProcessPoolExecutor};
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(2).capture_output(true).build()?;
+    /// tracing::info_span!("request", id = 17).in_scope(|| {
+    ///     // A subscriber that writes text has it as something like this:
+    ///     // WARN request{id=17}: concurrent_futures::output: 3 colours are missing stream="stderr" worker=2117
+    ///     pool.submit(|| eprintln!("3 colours are missing"), ()).result()
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn capture_output(mut self, capture: bool) -> Self {
+        self.capture_output = capture;
+        self
+    }
+
     /// Makes the pool. No process is started before the first task.
     ///
     /// # Errors
@@ -371,6 +413,7 @@ impl ProcessPoolBuilder {
             observer: self.observer,
             contexts: self.contexts,
             finalizer,
+            capture_output: self.capture_output,
         })))
     }
 }

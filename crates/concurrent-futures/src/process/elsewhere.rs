@@ -230,6 +230,10 @@ impl ProcessPoolBuilder {
         self
     }
 
+    pub fn capture_output(self, _capture: bool) -> Self {
+        self
+    }
+
     /// # Errors
     /// Always, [of the kind `Unsupported`](crate::BuildErrorKind::Unsupported).
     pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {

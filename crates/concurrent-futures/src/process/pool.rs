@@ -191,9 +191,10 @@ impl ProcessPoolExecutor {
     {
         assert_captures_nothing::<F>();
         let _made_anew = function;
-        let encoded = self.handle.0.encoded(|out, large| {
-            encode_with(&args, out, Some(large), Direction::EncodeArguments)
-        });
+        let encoded = self
+            .handle
+            .0
+            .encoded(|out, large| encode_with(&args, out, Some(large), Direction::EncodeArguments));
         guarded_drop(args);
         let name = name_of::<JobCall<Call<F, Args, Marker>>>();
         let decode = decode_result::<F::Output>;

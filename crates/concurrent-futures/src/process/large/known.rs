@@ -14,16 +14,16 @@ impl Default for Known {
 impl Known {
     /// Whether the reader has this memory.
     pub(in crate::process) fn has(&self, lease: &Lease) -> bool {
-        self.0[lease.slot()] == lease.generation()
+        let place = lease.place();
+        place.is_some_and(|place| self.0[place.slot] == place.generation)
     }
 
     /// The reader was told, and keeps it if it is worth that.
     pub(in crate::process) fn learn(&mut self, lease: &Lease) {
-        self.0[lease.slot()] = if lease.is_for_once() {
-            0
-        } else {
-            lease.generation()
-        };
+        if let Some(place) = lease.place() {
+            let is_kept = !lease.is_for_once();
+            self.0[place.slot] = if is_kept { place.generation } else { 0 };
+        }
     }
 
     /// The reader could not take it.

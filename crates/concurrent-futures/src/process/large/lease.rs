@@ -12,11 +12,18 @@ use crate::process::sys::Writable;
 /// Where each run of bytes begins: on a cache line.
 const ALIGNMENT: usize = 64;
 
+/// Which memory it is, to those who know the shelf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::process) struct Place {
+    pub(in crate::process) slot: usize,
+    pub(super) generation: u64,
+}
+
 /// The right to use memory of a shelf. Dropped, the memory goes back there.
 pub(in crate::process) struct Lease {
     shelf: Arc<Shelf>,
-    slot: usize,
-    generation: u64,
+    /// Where it is on the shelf; `None` for memory that has no place there.
+    place: Option<Place>,
     /// There until it is dropped.
     memory: Option<Writable>,
     length: usize,
@@ -25,23 +32,18 @@ pub(in crate::process) struct Lease {
 }
 
 impl Lease {
-    pub(super) fn new(shelf: Arc<Shelf>, slot: usize, generation: u64, memory: Writable) -> Self {
+    pub(super) fn new(shelf: Arc<Shelf>, place: Option<Place>, memory: Writable) -> Self {
         Self {
             shelf,
-            slot,
-            generation,
+            place,
             memory: Some(memory),
             length: 0,
             is_abandoned: AtomicBool::new(false),
         }
     }
 
-    pub(in crate::process) fn slot(&self) -> usize {
-        self.slot
-    }
-
-    pub(super) fn generation(&self) -> u64 {
-        self.generation
+    pub(in crate::process) fn place(&self) -> Option<Place> {
+        self.place
     }
 
     pub(super) fn shelf(&self) -> &Shelf {
@@ -63,8 +65,8 @@ impl Lease {
     }
 
     /// The memory goes back to the system once this is dropped.
-    pub(super) fn is_for_once(&self) -> bool {
-        !self.shelf.keeps(self.size())
+    pub(in crate::process) fn is_for_once(&self) -> bool {
+        self.place.is_none() || !self.shelf.keeps(self.size())
     }
 
     /// Nobody uses the memory again: its reader has kept a part of it.
@@ -77,27 +79,23 @@ impl Lease {
     ///
     /// # Errors
     /// If the system has none.
-    fn append(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let start = self.length.next_multiple_of(ALIGNMENT);
-        let Some(end) = start.checked_add(bytes.len()) else {
-            return Ok(None);
-        };
+        let end = start.checked_add(bytes.len());
+        let end = end.ok_or(io::ErrorKind::OutOfMemory)?;
         if end > self.size() {
-            let Some(mut larger) = self.shelf.take(end.saturating_mul(2))? else {
-                return Ok(None);
-            };
+            let mut larger = self.shelf.take(end.saturating_mul(2))?;
             if let (Some(old), Some(new)) = (&self.memory, &mut larger.memory) {
                 new.write(0, old.written(self.length));
             }
             larger.length = self.length;
             *self = larger;
         }
-        let Some(memory) = &mut self.memory else {
-            return Ok(None);
-        };
-        memory.write(start, bytes);
+        if let Some(memory) = &mut self.memory {
+            memory.write(start, bytes);
+        }
         self.length = end;
-        Ok(Some(start))
+        Ok(start)
     }
 }
 
@@ -105,8 +103,9 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let memory = self.memory.take();
         let is_abandoned = *self.is_abandoned.get_mut();
-        self.shelf
-            .put_back(self.slot, memory.filter(|_| !is_abandoned));
+        if let Some(Place { slot, .. }) = self.place {
+            self.shelf.put_back(slot, memory.filter(|_| !is_abandoned));
+        }
     }
 }
 
@@ -114,28 +113,36 @@ impl Drop for Lease {
 pub(in crate::process) struct Outgoing<'a> {
     shelf: &'a Arc<Shelf>,
     lease: Option<Lease>,
+    /// Memory of no slot will do.
+    may_be_for_once: bool,
     /// More is not written.
     most: u64,
     wanted: u64,
 }
 
 impl<'a> Outgoing<'a> {
+    /// Of a payload of at most so many bytes.
     pub(in crate::process) fn new(shelf: &'a Arc<Shelf>, most: u64) -> Self {
         Self {
             shelf,
             lease: None,
+            may_be_for_once: true,
             most,
             wanted: 0,
         }
     }
 
-    /// Of a payload that has memory already, perhaps.
-    pub(in crate::process) fn with(shelf: &'a Arc<Shelf>, lease: Option<Lease>) -> Self {
-        let most = u64::MAX;
+    /// Of a payload that may have to wait: only as many do so as the shelf has slots.
+    pub(in crate::process) fn of_slot(self) -> Self {
         Self {
-            lease,
-            ..Self::new(shelf, most)
+            may_be_for_once: false,
+            ..self
         }
+    }
+
+    /// Of a payload that has memory already, perhaps.
+    pub(in crate::process) fn with(self, lease: Option<Lease>) -> Self {
+        Self { lease, ..self }
     }
 
     /// How many bytes went out, or would have gone if they were not too many.
@@ -151,14 +158,19 @@ impl<'a> Outgoing<'a> {
     /// Writes bytes, whatever their number, and says where they are.
     ///
     /// # Errors
-    /// If the system has no memory, or too much of it is in use.
+    /// If the system has no memory, or all slots are taken and there has to be one.
     pub(in crate::process) fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let too_many = || io::Error::other("too many large payloads are on their way");
-        if self.lease.is_none() {
-            self.lease = self.shelf.take(bytes.len())?;
-        }
-        let lease = self.lease.as_mut().ok_or_else(too_many)?;
-        lease.append(bytes)?.ok_or_else(too_many)
+        let mut lease = match self.lease.take() {
+            Some(lease) => lease,
+            None if self.may_be_for_once => self.shelf.take(bytes.len())?,
+            None => self
+                .shelf
+                .take_of_slot(bytes.len())?
+                .ok_or(io::ErrorKind::WouldBlock)?,
+        };
+        let start = lease.append(bytes);
+        self.lease = Some(lease);
+        start
     }
 }
 

@@ -16,7 +16,7 @@ pub(in crate::process) struct Placed {
     pub(in crate::process) value_at: Option<usize>,
     /// How many bytes of the memory are used.
     pub(in crate::process) length: usize,
-    /// What is to be said when it is not read any more.
+    /// What is to be said when it is not read any more; 0 for nothing.
     pub(in crate::process) ticket: u64,
     /// A bit for each slot whose memory is still good.
     pub(in crate::process) alive: u64,
@@ -39,7 +39,7 @@ impl Placed {
         let is_new = !known.has(lease);
         known.learn(lease);
         Self {
-            slot: lease.slot(),
+            slot: lease.place().map_or(0, |place| place.slot),
             is_new,
             is_for_once: lease.is_for_once(),
             value_at,

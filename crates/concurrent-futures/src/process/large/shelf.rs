@@ -6,6 +6,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::lease::Place;
 use super::{Lease, SLOTS};
 use crate::process::sys::Writable;
 
@@ -44,24 +45,37 @@ impl Shelf {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes memory of at least `least` bytes; `None` if there are too many leases.
+    /// Takes memory of at least `least` bytes. If all slots are taken it is of no slot, and used once.
     ///
     /// # Errors
     /// If there is none on the shelf, and the system has none.
-    pub(in crate::process) fn take(self: &Arc<Self>, least: usize) -> io::Result<Option<Lease>> {
+    pub(in crate::process) fn take(self: &Arc<Self>, least: usize) -> io::Result<Lease> {
+        match self.take_of_slot(least)? {
+            Some(lease) => Ok(lease),
+            None => Ok(Lease::new(Arc::clone(self), None, Writable::create(least)?)),
+        }
+    }
+
+    /// The same; `None` if all slots are taken.
+    ///
+    /// # Errors
+    /// As above.
+    pub(super) fn take_of_slot(self: &Arc<Self>, least: usize) -> io::Result<Option<Lease>> {
+        let lease = |slot, generation, memory| {
+            let place = Place { slot, generation };
+            Ok(Some(Lease::new(Arc::clone(self), Some(place), memory)))
+        };
         let mut slots = self.lock();
         let most = least.saturating_mul(4).max(SMALL);
         let fitting = (0..SLOTS)
             .filter_map(|slot| Some((slots[slot].free.as_ref()?.size(), slot)))
             .filter(|(size, _)| (least..=most).contains(size))
             .min();
-        if let Some((_, slot)) = fitting {
-            let found = &mut slots[slot];
-            found.is_taken = true;
-            let generation = found.generation;
-            let memory = found.free.take();
-            drop(slots);
-            return Ok(memory.map(|memory| Lease::new(Arc::clone(self), slot, generation, memory)));
+        if let Some((_, slot)) = fitting
+            && let Some(memory) = slots[slot].free.take()
+        {
+            slots[slot].is_taken = true;
+            return lease(slot, slots[slot].generation, memory);
         }
         let is_empty = |slot: &Slot| !slot.is_taken && slot.free.is_none();
         let empty = slots[..self.most_slots].iter().position(is_empty);
@@ -78,8 +92,11 @@ impl Shelf {
         // In steps, so that the next payload, of about the same size, fits too; pages that are not
         // used cost nothing.
         let step = (least.checked_next_power_of_two().unwrap_or(least) / 8).max(1);
-        match Writable::create(least.next_multiple_of(step)) {
-            Ok(memory) => Ok(Some(Lease::new(Arc::clone(self), slot, generation, memory))),
+        let size = least
+            .checked_next_multiple_of(step)
+            .ok_or(io::ErrorKind::OutOfMemory)?;
+        match Writable::create(size) {
+            Ok(memory) => lease(slot, generation, memory),
             Err(error) => {
                 self.lock()[slot].is_taken = false;
                 Err(error)
@@ -161,22 +178,18 @@ mod tests {
     #[test]
     fn memory_is_used_again_and_what_is_kept_is_bounded() {
         let shelf = Shelf::new(4, 3 << 20);
-        let take = |bytes| {
-            let lease = shelf.take(bytes).expect("there is memory");
-            lease.expect("there are slots")
-        };
+        let take = |bytes| shelf.take(bytes).expect("there is memory");
         let first = take(1 << 20);
-        let name = (first.slot(), first.generation());
+        let place = first.place();
         drop(first);
         let again = take(1_000_000);
-        assert_eq!((again.slot(), again.generation()), name);
+        assert_eq!(again.place(), place);
         let others = [take(1 << 20), take(1 << 20), take(1 << 20)];
-        assert!(
-            shelf.take(1).expect("no error").is_none(),
-            "all slots are taken"
-        );
-        drop(others);
-        drop(again);
+        let none = shelf.take_of_slot(1).expect("no error");
+        assert!(none.is_none(), "all slots are taken");
+        let once = take(1);
+        assert!(once.place().is_none() && once.is_for_once());
+        drop((once, others, again));
         assert!(bytes_in(&*shelf.lock()) <= 3 << 20);
         drop(take(8 << 20));
         assert!(
@@ -190,12 +203,10 @@ mod tests {
     #[test]
     fn memory_that_is_not_used_again_is_of_another_generation() {
         let shelf = Shelf::new(1, 1 << 20);
-        let lease = shelf.take(10).expect("memory").expect("a slot");
-        let generation = lease.generation();
+        let lease = shelf.take(10).expect("memory");
+        let place = lease.place();
         lease.abandon();
         drop(lease);
-        assert_ne!(shelf.generations()[0], generation);
-        let lease = shelf.take(10).expect("memory").expect("a slot");
-        assert_ne!(lease.generation(), generation);
+        assert_ne!(shelf.take(10).expect("memory").place(), place);
     }
 }

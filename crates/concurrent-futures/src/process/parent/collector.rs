@@ -152,6 +152,9 @@ impl Collector<'_> {
                 for said in std::iter::from_fn(|| inlet.listen()).take(MOST_ROUNDS) {
                     rest.push(said);
                 }
+                if let Some(pipes) = &inlet.link.pipes {
+                    pipes.close();
+                }
             }
         }
         rest
@@ -238,8 +241,20 @@ impl Inlet {
             }
         }
         said.replies.extend(run.take());
+        self.end_output(&mut said.replies);
         self.link.say_room();
         Some(said)
+    }
+
+    /// If the task is over that the worker had, what it has written is taken in, and its error gets the
+    /// last of it.
+    fn end_output(&self, replies: &mut [Reply]) {
+        if let Some(pipes) = &self.link.pipes
+            && let Some(reply) = replies.iter_mut().rfind(|reply| reply.ends_task())
+        {
+            let stderr = pipes.end();
+            reply.error = reply.error.take().map(|error| error.with_stderr(stderr));
+        }
     }
 
     /// Reads one frame; false if there is none. The results of items are gathered in `run`, so that

@@ -114,6 +114,9 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        if self.number == 0 {
+            return;
+        }
         if let Some(word) = self.link.memory.returned.get(self.slot % LARGE_SLOTS) {
             // Release: pairs with the acquire of the worker, which may write there then.
             word.store(self.number, Ordering::Release);

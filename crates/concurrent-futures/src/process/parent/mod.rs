@@ -8,6 +8,7 @@ mod collector;
 mod large_result;
 mod limits;
 mod options;
+mod output;
 mod resizing;
 mod shared;
 mod state;

@@ -30,6 +30,7 @@ pub(in crate::process) struct Options {
     pub(in crate::process) contexts: Vec<Capture>,
     /// As the initializer.
     pub(in crate::process) finalizer: Option<(Name, Vec<u8>)>,
+    pub(in crate::process) capture_output: bool,
 }
 
 impl Options {

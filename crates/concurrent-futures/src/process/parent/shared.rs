@@ -10,6 +10,7 @@ use super::admission;
 use super::callbacks::Callbacks;
 use super::limits::RunClock;
 use super::options::Options;
+use super::output::Journal;
 use super::state::{Actions, PoolPhase, Resolved, State};
 use super::supervisor::{self, Notifier};
 use super::task::{Arguments, ChunkState, LargeArguments, RemoteTask, Terms, most_leases};
@@ -51,6 +52,8 @@ pub(in crate::process) struct Shared {
     pub(in crate::process) control: Arc<Control>,
     /// Wakes the supervisor.
     pub(in crate::process) notifier: Notifier,
+    /// Where results go after what their tasks have written, if that is captured.
+    pub(in crate::process) journal: Option<Arc<Journal>>,
     pub(in crate::process) callbacks: Callbacks,
     /// Workers that are gone, for the collector.
     exits: Mutex<Vec<(u64, Exit)>>,
@@ -84,6 +87,7 @@ impl Shared {
                 options.queue_bytes,
             )
             .of_generation(sys::generation),
+            journal: options.capture_output.then(Arc::default),
             options,
             control: Arc::default(),
             notifier: Notifier::default(),
@@ -150,7 +154,14 @@ impl Shared {
             });
         }
         for resolved in resolved {
-            self.give(resolved);
+            match &self.journal {
+                None => self.give(resolved),
+                Some(journal) => {
+                    if let Err(resolved) = journal.give(resolved) {
+                        self.give(*resolved);
+                    }
+                }
+            }
         }
         for (pid, why) in unfinalized {
             panic::contain(|| {
@@ -166,7 +177,7 @@ impl Shared {
         drop(discarded);
     }
 
-    fn give(&self, resolved: Resolved) {
+    pub(super) fn give(&self, resolved: Resolved) {
         let Resolved {
             task,
             completion,
@@ -319,6 +330,15 @@ impl Shared {
         future
     }
 
+    /// Gives workers what had to wait.
+    pub(super) fn hand_over(&self) {
+        let mut actions = Actions::default();
+        let mut state = self.lock();
+        state.dispatch(&self.options, clock::now(), &mut actions);
+        drop(state);
+        self.act(actions);
+    }
+
     fn push(self: &Arc<Self>, task: RemoteTask) -> Result<(), Box<(RemoteTask, TaskError)>> {
         // The time is only for who observes or is limited; for others the hand-over is older than any
         // time that a worker says.
@@ -398,7 +418,7 @@ impl Shared {
         // Taken out while it is used: a `Serialize` may itself submit.
         let mut buffer = SCRATCH.try_with(Cell::take).unwrap_or_default();
         buffer.clear();
-        let mut outgoing = Outgoing::new(&self.shelf, limit);
+        let mut outgoing = Outgoing::new(&self.shelf, limit).of_slot();
         encode(&mut buffer, &mut outgoing)?;
         let size = outgoing.wanted().saturating_add(buffer.len() as u64);
         if size > limit {

@@ -17,6 +17,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 
 use super::collector;
+use super::output::{self, Pipes};
 use super::shared::Shared;
 use super::state::Actions;
 use super::worker_state::{Life, Link};
@@ -40,14 +41,14 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 pub(in crate::process) struct Notifier(OnceLock<OwnedFd>);
 
 impl Notifier {
-    fn open(&self) -> io::Result<()> {
+    pub(super) fn open(&self) -> io::Result<&OwnedFd> {
         if self.0.get().is_none() {
             let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
             let descriptor = eventfd(0, flags)?;
             // Refused, if another thread came first, which is as good.
             let _ = self.0.set(descriptor);
         }
-        Ok(())
+        Ok(self.0.get().ok_or(io::ErrorKind::NotFound)?)
     }
 
     /// Nothing before the supervisor is started: it begins with a look.
@@ -58,7 +59,7 @@ impl Notifier {
         }
     }
 
-    fn clear(&self) {
+    pub(super) fn clear(&self) {
         if let Some(descriptor) = self.0.get() {
             let mut count = [0; 8];
             let _ = rustix::io::read(descriptor, &mut count);
@@ -71,9 +72,8 @@ impl Notifier {
 /// # Errors
 /// When the system refuses a thread or a descriptor.
 pub(in crate::process) fn start(pool: &Arc<Shared>) -> io::Result<()> {
-    pool.notifier.open()?;
+    let descriptor = pool.notifier.open()?;
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-    let descriptor = pool.notifier.0.get().ok_or(io::ErrorKind::NotFound)?;
     let data = EventData::new_u64(NOTIFIED);
     epoll::add(&epoll, descriptor, data, EventFlags::IN)?;
     let supervisor = Supervisor {
@@ -124,6 +124,15 @@ impl Supervisor {
     fn work(mut self) {
         let _guard = self.pool.guard(true);
         let pool = Arc::clone(&self.pool);
+        let journal = pool.journal.as_ref();
+        let teller = journal.map(|journal| output::start(&pool, journal));
+        let teller = match teller.transpose() {
+            Ok(teller) => teller,
+            Err(error) => {
+                self.pool.no_supervisor(error);
+                return;
+            }
+        };
         let collector = thread::Builder::new()
             .name(format!("{}-results", pool.options.name))
             .spawn(move || collector::run(&pool));
@@ -144,6 +153,9 @@ impl Supervisor {
         self.pool.control.ring();
         // A panic there is a defect, and was reported by the hook.
         let _ = collector.join();
+        if let Some(teller) = teller {
+            teller.join();
+        }
         self.finish();
     }
 
@@ -364,9 +376,14 @@ impl Supervisor {
         let hello = Hello {
             max_payload: options.max_payload,
             has_initializer: options.initializer.is_some(),
+            flushes: options.capture_output,
         };
         let hello = hello.to_bytes().map_err(io::Error::other)?;
         channel.send(&hello, &[memory.descriptor()])?;
+        self.launches += 1;
+        let journal = self.pool.journal.as_ref();
+        let pipes = journal.map(|journal| Pipes::open(journal, self.launches));
+        let (pipes, output) = pipes.transpose()?.unzip();
         let child = Launch {
             program,
             name: &options.name,
@@ -374,15 +391,16 @@ impl Supervisor {
             current_dir: options.current_dir.as_deref(),
             stack_size: None,
             stdin,
+            output,
         }
         .launch()?;
-        self.launches += 1;
         let link = Arc::new(Link {
             launch: self.launches,
             pid: child.pid(),
             memory,
             channel,
             has_hung_up: false.into(),
+            pipes: pipes.map(|pipes| pipes.of_worker(child.pid())),
         });
         let data = 2 * link.launch;
         let watched = epoll::add(

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::options::Options;
+use super::output::Pipes;
 use super::task::{Arguments, RemoteTask};
 use crate::error::{Direction, TaskError};
 use crate::executor::WorkerId;
@@ -27,6 +28,8 @@ pub(in crate::process) struct Link {
     pub(in crate::process) channel: Channel,
     /// It has closed its end of the channel while it lived.
     pub(in crate::process) has_hung_up: AtomicBool,
+    /// What it writes to, if its output is captured.
+    pub(in crate::process) pipes: Option<Pipes>,
 }
 
 impl Link {
@@ -186,6 +189,13 @@ pub(in crate::process) struct Reply {
     pub(in crate::process) has_kept: bool,
 }
 
+impl Reply {
+    /// The worker goes on with nothing that it was given.
+    pub(in crate::process) fn ends_task(&self) -> bool {
+        self.items == 0 && matches!(self.kind, reply::VALUE | reply::ERROR | reply::END)
+    }
+}
+
 impl Worker {
     pub(in crate::process) fn new(link: Arc<Link>, place: WorkerId, now: u64) -> Self {
         Self {
@@ -224,6 +234,11 @@ impl Worker {
 
     pub(in crate::process) fn is_idle(&self) -> bool {
         self.life == Life::Ready && self.unfinished == 0
+    }
+
+    /// What workers have written is to be logged before they get more to do.
+    pub(in crate::process) fn is_behind(&self) -> bool {
+        self.link.pipes.as_ref().is_some_and(Pipes::is_full)
     }
 
     /// Nothing is laid ready behind a task that was lost with a worker before.
@@ -279,9 +294,15 @@ impl Worker {
             return Err(Box::new((task, Refusal::Full)));
         }
         let number = self.next_number();
+        if let Some(pipes) = &self.link.pipes {
+            pipes.begin(task.cell().clone());
+        }
         let lease = match self.send_task(&mut task, number, most, shelf) {
             Ok(lease) => lease,
-            Err(refusal) => return Err(Box::new((task, refusal))),
+            Err(refusal) => {
+                self.has_no_task();
+                return Err(Box::new((task, refusal)));
+            }
         };
         self.given += task.chunk.as_ref().map_or(1, |chunk| chunk.handed);
         self.unfinished += 1;
@@ -293,6 +314,13 @@ impl Worker {
             lease,
         }));
         Ok(number)
+    }
+
+    /// What it writes now is no task's.
+    fn has_no_task(&self) {
+        if let Some(pipes) = &self.link.pipes {
+            pipes.take_back();
+        }
     }
 
     fn send_task(
@@ -456,6 +484,7 @@ impl Worker {
             return None;
         }
         let handed = self.remove(number)?;
+        self.has_no_task();
         self.given = self
             .given
             .saturating_sub(handed.task.chunk.as_ref().map_or(1, |chunk| chunk.handed));

@@ -45,6 +45,8 @@ pub(in crate::process) struct Launch<'a> {
     pub(in crate::process) stack_size: Option<usize>,
     /// The worker's end of the channel, its descriptor 0.
     pub(in crate::process) stdin: OwnedFd,
+    /// Its stdout and stderr, if not ours.
+    pub(in crate::process) output: Option<[OwnedFd; 2]>,
 }
 
 impl Launch<'_> {
@@ -80,6 +82,9 @@ impl Launch<'_> {
         command.env(mark::VARIABLE, mark.to_value());
         if let Some(path) = self.current_dir {
             command.current_dir(path);
+        }
+        if let Some([stdout, stderr]) = self.output {
+            command.stdout(stdout).stderr(stderr);
         }
         let mut spawned = command
             .process_group(0)

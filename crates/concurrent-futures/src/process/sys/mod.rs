@@ -27,7 +27,7 @@ pub(in crate::process) use entry::enter_if_worker;
 pub(in crate::process) use fork::generation;
 pub(in crate::process) use image::image;
 pub(in crate::process) use large::{Foreign, Trusted, Writable, copy_of};
-pub(in crate::process) use leave::leave;
+pub(in crate::process) use leave::{flush_output, leave};
 pub(in crate::process) use mark::{MOST_DEPTH, depth};
 pub(in crate::process) use overflow::set_overflow_note;
 pub(in crate::process) use program::{Program, anchor};

@@ -138,9 +138,12 @@ impl Outbox {
         let known = &mut self.known;
         self.unread.retain(|(lease, ticket)| {
             // Acquire: pairs with the release of the pool, which has read all that it wanted.
-            let returned = memory.returned[lease.slot()].load(Ordering::Acquire);
+            let Some(place) = lease.place() else {
+                return false;
+            };
+            let returned = memory.returned[place.slot].load(Ordering::Acquire);
             if returned == ticket | AGAIN {
-                known.forget(lease.slot());
+                known.forget(place.slot);
             }
             returned & !AGAIN != *ticket
         });
@@ -173,6 +176,10 @@ impl Outbox {
                 thread::sleep(Duration::from_millis(1));
             }
             self.descriptors_sent += 1;
+        }
+        if lease.is_for_once() {
+            // The pool has it, and this process needs it no more.
+            return Ok(Placed::of(&lease, value_at, 0, &mut self.known).to_bytes());
         }
         self.tickets += 1;
         let placed = Placed::of(&lease, value_at, self.tickets, &mut self.known);

@@ -26,6 +26,8 @@ use super::large::{Inbox, LargeArguments, Outbox};
 pub(in crate::process) struct Hello {
     pub(in crate::process) max_payload: u64,
     pub(in crate::process) has_initializer: bool,
+    /// What a task has written is to leave the process before its result.
+    pub(in crate::process) flushes: bool,
 }
 
 impl Hello {
@@ -55,6 +57,7 @@ pub(in crate::process) fn serve(hello: &[u8], segment: OwnedFd, channel: Channel
         memory,
         channel,
         max_payload: hello.max_payload,
+        flushes: hello.flushes,
         tasks: Reader::default(),
         results: Writer::default(),
         patience: Patience::new(),
@@ -93,6 +96,7 @@ struct Worker {
     memory: &'static Memory,
     channel: Channel,
     max_payload: u64,
+    flushes: bool,
     tasks: Reader,
     results: Writer,
     patience: Patience,
@@ -209,6 +213,7 @@ impl Worker {
                 kind = reply::ERROR;
             }
             let kind = self.bound(kind, reply::ERROR, &mut lease) | self.kept(large);
+            self.flush();
             self.now = clock::now();
             if !slot.finish(number) {
                 halt();
@@ -225,6 +230,7 @@ impl Worker {
             }
             let left = carried::leave_all();
             let kept = self.kept(large);
+            self.flush();
             self.now = clock::now();
             if !slot.finish(number) {
                 halt();
@@ -284,6 +290,7 @@ impl Worker {
                 }
             };
             let kind = self.bound(kind, reply::ITEM_ERROR, &mut None);
+            self.flush();
             let out = std::mem::take(&mut self.out);
             self.reply(kind, &[], &out, None)?;
             self.out = out;
@@ -299,6 +306,7 @@ impl Worker {
         let (kind, _) = self.call(find(header), &large, arguments);
         let is_ready = kind == reply::VALUE;
         let kept = self.kept(large);
+        self.flush();
         let out = std::mem::take(&mut self.out);
         if is_ready {
             self.reply(reply::READY | kept, &[], &[], None)?;
@@ -329,6 +337,7 @@ impl Worker {
         };
         self.clear_note();
         let (kind, _) = self.call(find(header), &None, &arguments);
+        self.flush();
         if kind != reply::VALUE {
             let out = std::mem::take(&mut self.out);
             self.reply(reply::NOT_FINALIZED, &[], &out, None)?;
@@ -385,6 +394,12 @@ impl Worker {
             return (reply::ERROR, None);
         }
         (reply::VALUE, outgoing.into_lease())
+    }
+
+    fn flush(&self) {
+        if self.flushes {
+            sys::flush_output();
+        }
     }
 
     /// A value beyond the limit becomes an error.
@@ -462,7 +477,7 @@ impl Worker {
         lease: Option<Lease>,
     ) -> std::io::Result<([u8; Placed::BYTES], bool)> {
         self.outbox.collect(self.memory);
-        let mut outgoing = Outgoing::with(&self.outbox.shelf, lease);
+        let mut outgoing = Outgoing::new(&self.outbox.shelf, u64::MAX).with(lease);
         let value_at = match bytes.len() > RESULT_BYTES {
             true => Some(outgoing.append(bytes)?),
             false => None,

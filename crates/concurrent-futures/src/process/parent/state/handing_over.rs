@@ -109,7 +109,10 @@ impl State {
             .iter()
             .enumerate()
             .filter(|(_, worker)| {
-                worker.is_idle() && !worker.is_full && worker.has_tasks_left(options)
+                worker.is_idle()
+                    && !worker.is_full
+                    && worker.has_tasks_left(options)
+                    && !worker.is_behind()
             })
             // The one that was busy last: its caches are warm, and others can go.
             .max_by_key(|(_, worker)| worker.idle_since);
@@ -120,7 +123,8 @@ impl State {
         let starting = self
             .workers
             .iter()
-            .position(|worker| worker.is_unused() && !worker.is_full);
+            // What its initializer writes is no task's.
+            .position(|worker| worker.is_unused() && !worker.is_full && !options.capture_output);
         if starting.is_some() {
             return starting;
         }
@@ -145,6 +149,7 @@ impl State {
                 && worker.unfinished() < self.depth(options)
         };
         !worker.is_full
+            && !worker.is_behind()
             && worker.has_tasks_left(options)
             && (worker.unfinished() == 0 || worker.is_unused() || may_lie_behind())
     }
@@ -187,7 +192,7 @@ impl State {
 
     /// How many tasks a worker may have at a time.
     fn depth(&self, options: &Options) -> usize {
-        if options.max_tasks_per_worker.is_some() {
+        if options.max_tasks_per_worker.is_some() || options.capture_output {
             return 1;
         }
         match self.mean_nanos {

@@ -34,6 +34,7 @@ fn options() -> Options {
         observer: None,
         contexts: Vec::new(),
         finalizer: None,
+        capture_output: false,
     }
 }
 
@@ -46,6 +47,7 @@ fn pool() -> State {
         memory: Segment::create("test").expect("memory"),
         channel,
         has_hung_up: false.into(),
+        pipes: None,
     };
     let mut worker = Worker::new(Arc::new(link), WorkerId(0), 0);
     worker.life = Life::Ready;

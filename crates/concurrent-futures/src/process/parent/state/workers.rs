@@ -7,6 +7,7 @@ use super::{Actions, PoolPhase, State};
 use crate::error::{BoxError, Loss, Ran, Rejection, TaskError, WorkerExit};
 use crate::process::frame::task;
 use crate::process::parent::options::Options;
+use crate::process::parent::output::Pipes;
 use crate::process::parent::task::RemoteTask;
 use crate::process::parent::worker_state::{
     Completion, Ending, Handed, Life, Link, Refusal, Worker,
@@ -198,6 +199,7 @@ impl State {
             // More than one, if the worker was not listened to any more.
             if worker.phase(number) != Some(Phase::Handed) {
                 has_begun = true;
+                let stderr = worker.link.pipes.as_ref().and_then(Pipes::tail);
                 let error = match &worker.ending {
                     Some(Ending::Task {
                         number: stopped,
@@ -205,7 +207,8 @@ impl State {
                     }) if *stopped == number => error.clone(),
                     Some(Ending::Aborted) => TaskError::aborted(),
                     _ => TaskError::worker_lost(loss.next(handed.task.loss())),
-                };
+                }
+                .with_stderr(stderr);
                 let begun = worker.link.memory.slot(number).items_begun();
                 again.extend(self.lost_task(handed, begun, error, actions));
             } else {
