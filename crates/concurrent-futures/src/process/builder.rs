@@ -25,6 +25,7 @@ const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(60);
 const DEFAULT_KILL_GRACE: Duration = Duration::from_secs(3);
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const DEFAULT_MAX_PAYLOAD: u64 = 2 << 30;
+const DEFAULT_STOPPED_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The kernel allows little more for the name of shared memory.
 const MOST_NAME: usize = 200;
@@ -65,6 +66,7 @@ pub struct ProcessPoolBuilder {
     queue_bytes: Option<u64>,
     observer: Option<Arc<dyn Observer>>,
     contexts: Vec<Capture>,
+    stopped_timeout: Duration,
 }
 
 /// An initializer whose function is made anew in the worker.
@@ -104,6 +106,7 @@ impl ProcessPoolBuilder {
             queue_bytes: None,
             observer: None,
             contexts: Vec::new(),
+            stopped_timeout: DEFAULT_STOPPED_TIMEOUT,
         }
     }
 
@@ -233,6 +236,19 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// How long a worker that has work may stay stopped by a signal (SIGSTOP, or one of a terminal)
+    /// before it is ended: 10 seconds by default.
+    ///
+    /// That a worker with work is stopped is noticed within about a second, and logged as a warning. What
+    /// lies ready at it then runs elsewhere, and it gets nothing more. If it is continued in time, that is
+    /// all. Otherwise its task is lost with it, as the error says, and is run again where it
+    /// [may be](crate::TaskOptions::retries). A worker that stands still in a debugger is not stopped by a signal,
+    /// and the time for which this process itself is stopped does not count.
+    pub fn stopped_timeout(mut self, limit: Duration) -> Self {
+        self.stopped_timeout = limit;
+        self
+    }
+
     /// Makes the pool. No process is started before the first task.
     ///
     /// # Errors
@@ -308,6 +324,7 @@ impl ProcessPoolBuilder {
             queue_bytes: self.queue_bytes,
             observer: self.observer,
             contexts: self.contexts,
+            stopped_timeout: self.stopped_timeout,
         })))
     }
 }

@@ -193,6 +193,11 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// Ignored.
+    pub fn stopped_timeout(self, _limit: Duration) -> Self {
+        self
+    }
+
     /// # Errors
     /// Always, [of the kind `Unsupported`](crate::BuildErrorKind::Unsupported).
     pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {

@@ -26,4 +26,5 @@ pub(in crate::process) struct Options {
     pub(in crate::process) queue_bytes: Option<u64>,
     pub(in crate::process) observer: Option<Arc<dyn Observer>>,
     pub(in crate::process) contexts: Vec<Capture>,
+    pub(in crate::process) stopped_timeout: Duration,
 }

@@ -67,6 +67,8 @@ pub(in crate::process) enum Ending {
     Unready,
     /// It broke the rules; what it ran is lost.
     Violation(Violation),
+    /// This signal had stopped it for too long; what it ran is lost.
+    Stopped(i32),
 }
 
 pub(in crate::process) struct Worker {
@@ -84,6 +86,8 @@ pub(in crate::process) struct Worker {
     pub(in crate::process) is_stuck: bool,
     /// It had no room, and has said nothing since.
     pub(in crate::process) is_full: bool,
+    /// A signal has stopped it, as far as is known.
+    pub(in crate::process) is_stopped: bool,
     writer: Writer,
     entries: VecDeque<Entry>,
     /// The number of the first entry.
@@ -172,6 +176,7 @@ impl Worker {
             given: 0,
             is_stuck: false,
             is_full: false,
+            is_stopped: false,
             writer: Writer::default(),
             entries: VecDeque::new(),
             first: 0,
@@ -186,6 +191,11 @@ impl Worker {
 
     pub(in crate::process) fn is_idle(&self) -> bool {
         self.life == Life::Ready && self.unfinished == 0
+    }
+
+    /// What is handed over to it comes to its ring, and is read soon.
+    pub(in crate::process) fn is_receptive(&self) -> bool {
+        !self.is_full && !self.is_stopped
     }
 
     /// Nothing is laid ready behind a task that was lost with a worker before.
@@ -371,7 +381,7 @@ impl Worker {
     pub(in crate::process) fn is_ending_for(&self, wanted: u64) -> bool {
         match &self.ending {
             Some(Ending::Task { number, .. }) => *number == wanted,
-            Some(Ending::Aborted | Ending::Unready | Ending::Violation(_)) => true,
+            Some(_) => true,
             None => false,
         }
     }
@@ -474,6 +484,7 @@ impl Worker {
     /// If it says what it cannot say.
     pub(in crate::process) fn apply(&mut self, reply: Reply) -> Result<Applied, Violation> {
         self.is_full = false;
+        self.is_stopped = false;
         match reply.kind {
             reply::READY if self.life == Life::Starting => {
                 self.life = Life::Ready;

@@ -94,7 +94,7 @@ impl State {
             .iter()
             .enumerate()
             .filter(|(_, worker)| {
-                worker.is_idle() && !worker.is_full && worker.has_tasks_left(options)
+                worker.is_idle() && worker.is_receptive() && worker.has_tasks_left(options)
             })
             // The one that was busy last: its caches are warm, and others can go.
             .max_by_key(|(_, worker)| worker.idle_since);
@@ -103,7 +103,7 @@ impl State {
         }
         // One that starts has its first task waiting when it is ready.
         let starting = self.workers.iter().position(|worker| {
-            worker.life == Life::Starting && !worker.is_full && worker.unfinished() == 0
+            worker.life == Life::Starting && worker.is_receptive() && worker.unfinished() == 0
         });
         if starting.is_some() {
             return starting;
@@ -128,7 +128,7 @@ impl State {
                 && !worker.is_reserved()
                 && worker.unfinished() < self.depth(options)
         };
-        !worker.is_full
+        worker.is_receptive()
             && worker.has_tasks_left(options)
             && (worker.unfinished() == 0 || may_lie_behind())
     }
@@ -145,7 +145,7 @@ impl State {
             let less_urgent = worker.less_urgent(priority);
             let can_swap = less_urgent > 0
                 && matches!(worker.life, Life::Starting | Life::Ready)
-                && !worker.is_full;
+                && worker.is_receptive();
             (can_swap || picked == Some(index)).then(|| worker.unfinished() - less_urgent)
         };
         (0..self.workers.len())
@@ -210,6 +210,10 @@ impl State {
                 {
                     actions.wake.push(Arc::clone(&worker.link));
                 }
+                if !self.is_work_watched {
+                    self.is_work_watched = true;
+                    actions.notify = true;
+                }
                 self.tell_begun(index, now, actions);
                 return;
             }
@@ -240,7 +244,8 @@ impl State {
     /// Where a worker is idle and another has tasks that have not begun, it gets half of them; and all
     /// that wait for a worker which is not ready yet.
     fn share(&mut self, options: &Options, now: u64, actions: &mut Actions) {
-        if !self.workers.iter().any(Worker::is_idle) {
+        let may_take = |worker: &Worker| worker.is_idle() && worker.is_receptive();
+        if !self.workers.iter().any(may_take) {
             return;
         }
         let spare = |worker: &Worker| match worker.life {
@@ -269,7 +274,7 @@ impl State {
                     let worker = &self.workers[index];
                     index != busiest
                         && worker.life == Life::Ready
-                        && !worker.is_full
+                        && worker.is_receptive()
                         && !worker.is_reserved()
                         && worker.unfinished() < most
                         && worker.has_tasks_left(options)

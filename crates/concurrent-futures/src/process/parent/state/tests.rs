@@ -32,6 +32,7 @@ fn options() -> Options {
         queue_bytes: None,
         observer: None,
         contexts: Vec::new(),
+        stopped_timeout: Duration::from_secs(1),
     }
 }
 

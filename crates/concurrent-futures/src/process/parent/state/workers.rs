@@ -43,6 +43,8 @@ impl State {
         };
         actions.wake.push(Arc::clone(&worker.link));
         self.workers.push(worker);
+        // This is the supervisor's thread.
+        self.is_work_watched = true;
         if let Err(refusal) = initialized {
             let why: BoxError = match refusal {
                 Refusal::Lacking(error) => error.into(),
@@ -168,7 +170,7 @@ impl State {
         let loss = Loss {
             pid: worker.link.pid,
             exit,
-            note: note_of(&worker),
+            note: note_of(&worker, options),
             attempts: 0,
         };
         let mut again = Vec::new();
@@ -202,7 +204,10 @@ impl State {
             self.go_on(task, actions);
         }
         let did_nothing = was_starting || (worker.finished == 0 && !has_begun);
-        let ended_itself = matches!(worker.ending, None | Some(Ending::Violation(_)));
+        let ended_itself = matches!(
+            worker.ending,
+            None | Some(Ending::Violation(_) | Ending::Stopped(_))
+        );
         if did_nothing && !was_expected && ended_itself {
             let when = if was_starting && options.initializer.is_some() {
                 "before its initializer had returned"
@@ -289,6 +294,51 @@ impl State {
         self.end(index, Ending::Violation(violation), Signal::KILL, actions);
     }
 
+    /// The workers that are to do something, and those that are known to be stopped. If there are none the
+    /// supervisor looks no more until there are.
+    pub(in crate::process) fn watch_work(&mut self) -> Vec<u64> {
+        let watched: Vec<u64> = self
+            .workers
+            .iter()
+            .filter(|worker| match worker.life {
+                Life::Starting => true,
+                Life::Ready => worker.unfinished() > 0 || worker.is_stopped,
+                Life::Leaving | Life::Ending => false,
+            })
+            .map(|worker| worker.link.launch)
+            .collect();
+        self.is_work_watched = !watched.is_empty();
+        watched
+    }
+
+    /// A worker is found to be stopped, or to go on.
+    pub(in crate::process) fn found_stopped(
+        &mut self,
+        launch: u64,
+        is_stopped: bool,
+        actions: &mut Actions,
+    ) {
+        let Some(index) = self.index_of(launch) else {
+            return;
+        };
+        self.workers[index].is_stopped = is_stopped;
+        if is_stopped {
+            self.take_all_back(index, actions);
+        }
+    }
+
+    /// A worker was stopped for too long.
+    pub(in crate::process) fn end_stopped(
+        &mut self,
+        launch: u64,
+        signal: i32,
+        actions: &mut Actions,
+    ) {
+        if let Some(index) = self.index_of(launch) {
+            self.end(index, Ending::Stopped(signal), Signal::KILL, actions);
+        }
+    }
+
     /// Ends a worker, unless that was begun before.
     pub(in crate::process) fn end(
         &mut self,
@@ -302,20 +352,33 @@ impl State {
             worker.ending = Some(why);
             worker.life = Life::Ending;
         }
-        // What it has not begun need not wait for its end.
-        for task in worker.take_back_last(usize::MAX) {
+        self.take_all_back(index, actions);
+        let launch = self.workers[index].link.launch;
+        self.to_end.push((launch, signal));
+        actions.notify = true;
+    }
+
+    /// What a worker has not begun need not wait until it is gone, or goes on.
+    fn take_all_back(&mut self, index: usize, actions: &mut Actions) {
+        for task in self.workers[index].take_back_last(usize::MAX) {
             self.go_on(task, actions);
         }
-        let worker = &mut self.workers[index];
-        self.to_end.push((worker.link.launch, signal));
-        actions.notify = true;
     }
 }
 
 /// What a worker has left behind to explain its end.
-fn note_of(worker: &Worker) -> Option<String> {
-    if let Some(Ending::Violation(violation)) = &worker.ending {
-        return Some(format!("it was ended, because {violation}"));
+fn note_of(worker: &Worker, options: &Options) -> Option<String> {
+    match &worker.ending {
+        Some(Ending::Violation(violation)) => {
+            return Some(format!("it was ended, because {violation}"));
+        }
+        Some(Ending::Stopped(signal)) => {
+            let limit = options.stopped_timeout;
+            return Some(format!(
+                "it was ended, because signal {signal} had stopped it for {limit:?}"
+            ));
+        }
+        _ => {}
     }
     let memory = &worker.link.memory;
     if memory.overflown.0.load(Ordering::Relaxed) != 0 {

@@ -1,0 +1,127 @@
+//! Workers that a signal has stopped from outside, such as SIGSTOP: they live, and do nothing.
+//!
+//! Nobody tells, so it is looked for, once a second, and only while workers have something to do.
+
+use std::time::Duration;
+
+use super::{Held, Supervisor, nanos};
+use crate::panic;
+use crate::process::parent::state::Actions;
+
+/// How often is looked, in nanoseconds.
+///
+/// No look counts for more than this: one that is late says that this process stood still itself.
+const PERIOD: u64 = 1_000_000_000;
+
+/// When is looked, on the monotonic clock.
+pub(super) struct Looks {
+    /// The maximum while nobody has work.
+    pub(super) next: u64,
+    last: u64,
+}
+
+impl Looks {
+    pub(super) fn new() -> Self {
+        Self {
+            next: u64::MAX,
+            last: 0,
+        }
+    }
+
+    /// Has the next look one period from now. The time that has passed since the last one, as far as it
+    /// counts.
+    pub(super) fn go_on(&mut self, now: u64) -> u64 {
+        self.next = now.saturating_add(PERIOD);
+        let last = std::mem::replace(&mut self.last, now);
+        now.saturating_sub(last).min(PERIOD)
+    }
+}
+
+/// A worker that was found stopped.
+pub(super) struct Stop {
+    signal: i32,
+    /// For how long, in nanoseconds.
+    lasted: u64,
+    /// What it had run when it was found. If it has run more it has gone on in between, as workers do that
+    /// are slowed down by stopping them again and again.
+    cpu_time: Option<Duration>,
+}
+
+impl Supervisor {
+    /// Looks if it is time to. What lies ready at a stopped worker is taken back, and one that stays
+    /// stopped is ended.
+    pub(super) fn look_for_stopped(&mut self, now: u64) {
+        if self.stop_looks.next > now {
+            return;
+        }
+        let watched = self.pool.lock().watch_work();
+        if watched.is_empty() {
+            self.stop_looks.next = u64::MAX;
+            return;
+        }
+        let passed = self.stop_looks.go_on(now);
+        let limit = nanos(self.pool.options.stopped_timeout);
+        let mut changed = Vec::new();
+        let mut overdue = Vec::new();
+        for launch in watched {
+            let Some(held) = self.held.get_mut(&launch) else {
+                continue;
+            };
+            let was_stopped = held.stop.is_some();
+            held.look_whether_stopped(passed);
+            if was_stopped || held.stop.is_some() {
+                changed.push((launch, held.stop.is_some()));
+            }
+            if let Some(stop) = &held.stop {
+                match limit.saturating_sub(stop.lasted) {
+                    0 => overdue.push((launch, stop.signal)),
+                    left => {
+                        let next = &mut self.stop_looks.next;
+                        *next = now.saturating_add(left).min(*next);
+                    }
+                }
+            }
+        }
+        if changed.is_empty() {
+            return;
+        }
+        let mut actions = Actions::default();
+        let mut state = self.pool.lock();
+        for (launch, is_stopped) in changed {
+            state.found_stopped(launch, is_stopped, &mut actions);
+        }
+        for (launch, signal) in overdue {
+            state.end_stopped(launch, signal, &mut actions);
+        }
+        state.dispatch(&self.pool.options, now, &mut actions);
+        drop(state);
+        self.pool.act(actions);
+    }
+}
+
+impl Held {
+    fn look_whether_stopped(&mut self, passed: u64) {
+        let Some(signal) = self.child.stopped_by() else {
+            self.stop = None;
+            return;
+        };
+        let cpu_time = self.child.cpu_time();
+        match &mut self.stop {
+            Some(stop) if stop.cpu_time == cpu_time => {
+                stop.lasted = stop.lasted.saturating_add(passed);
+            }
+            Some(_) => self.stop = None,
+            None => {
+                self.stop = Some(Stop {
+                    signal,
+                    lasted: 0,
+                    cpu_time,
+                });
+                let pid = self.link.pid;
+                panic::contain(|| {
+                    tracing::warn!(pid, "a worker process is stopped by signal {signal}");
+                });
+            }
+        }
+    }
+}
