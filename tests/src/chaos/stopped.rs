@@ -24,13 +24,18 @@ fn worker(pid: u32) -> Target {
 }
 
 fn states(pool: &ProcessPoolExecutor) -> Vec<WorkerState> {
-    pool.worker_stats().iter().map(|worker| worker.state()).collect()
+    pool.worker_stats()
+        .iter()
+        .map(|worker| worker.state())
+        .collect()
 }
 
 /// Each worker is known to the pool, and idle. Gives the one that worked last.
 fn warm(pool: &ProcessPoolExecutor, workers: usize) -> u32 {
     let gate = PathGate::new();
-    let busy: Vec<_> = (0..workers).map(|_| pool.submit(pass, gate.door())).collect();
+    let busy: Vec<_> = (0..workers)
+        .map(|_| pool.submit(pass, gate.door()))
+        .collect();
     gate.wait_for(workers);
     gate.open();
     assert!(busy.into_iter().all(|future| future.result().is_ok()));
