@@ -1,1 +1,139 @@
-//! x
+//! Workers that do not keep to the rules. The pool goes on: it neither panics nor hangs, it keeps no more
+//! memory or descriptors, and what others run gives exact results. The hostile worker is replaced.
+
+use std::fs;
+use std::time::Duration;
+
+use concurrent_futures::{
+    Executor, ProcessPoolExecutor, Shutdown, TaskError, TaskFuture, TaskOptions,
+};
+use fastrand::Rng;
+
+use super::attacks::{
+    Attack, END, ERROR, ITEM_ERROR, ITEM_VALUE, LARGE, NOT_READY, READY, Sent, VALUE, attack,
+};
+use super::storm::random;
+use crate::harness::{eventually, tests};
+
+fn open_files() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// The memory in bytes that this process has for itself.
+fn own_memory() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("RssAnon:"))
+        .unwrap();
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        << 10
+}
+
+fn square(n: u64) -> u64 {
+    std::thread::sleep(Duration::from_micros(n % 1_000));
+    n.wrapping_mul(n)
+}
+
+/// What honest tasks give, wherever they run. One that came to a hostile worker is run again.
+fn goes_on(pool: &ProcessPoolExecutor, random: &mut Rng) {
+    let again = pool.with(TaskOptions::new().retries(100));
+    let numbers: Vec<u64> = (0..30).map(|_| random.u64(..)).collect();
+    let futures: Vec<_> = numbers.iter().map(|n| again.submit(square, *n)).collect();
+    for (n, future) in numbers.into_iter().zip(futures) {
+        assert_eq!(future.result().unwrap(), n.wrapping_mul(n));
+    }
+}
+
+/// What the worker's own task gives is its own affair, but it gives something.
+fn end_of(future: TaskFuture<u64>) -> Result<u64, TaskError> {
+    let future = future;
+    eventually("the hostile task is over", || future.is_done());
+    future.result()
+}
+
+/// The pool bears `rounds` of these, one after the other, and is as it was.
+fn bears(rounds: u64, attacks: &[Attack], limit: Option<Duration>) {
+    let mut random = random();
+    let pool = ProcessPoolExecutor::new(2);
+    goes_on(&pool, &mut random);
+    let before = own_memory();
+    let files = open_files();
+    for _ in 0..rounds {
+        for &kind in attacks {
+            let mut options = TaskOptions::new();
+            if let Some(limit) = limit {
+                options = options.run_timeout(limit);
+            }
+            let hostile = pool.with(options).submit(attack, (kind, random.u64(..)));
+            goes_on(&pool, &mut random);
+            let end = end_of(hostile);
+            eprintln!("{kind:?}: {end:?}");
+            if let Err(error) = &end {
+                assert!(!error.is_panicked(), "{error}");
+            }
+        }
+    }
+    goes_on(&pool, &mut random);
+    eventually("descriptors are closed", || open_files() <= files + 8);
+    let grown = own_memory().saturating_sub(before);
+    assert!(grown < 32 << 20, "{grown} bytes more");
+    assert!(pool.worker_stats().len() <= 2);
+    pool.blocking_shutdown(Shutdown::new()).unwrap();
+}
+
+tests! {
+    fn a_worker_that_scribbles_over_all_that_it_shares_harms_itself() {
+        let limit = Some(Duration::from_secs(1));
+        bears(5, &[Attack::Scribble, Attack::Linger, Attack::Aim, Attack::Wipe], limit);
+    }
+
+    fn a_worker_that_wakes_the_pool_without_end_delays_nothing() {
+        bears(2, &[Attack::Ring], None);
+    }
+
+    fn a_worker_that_says_what_cannot_be_is_ended() {
+        let kinds = [READY, NOT_READY, VALUE, ERROR, ITEM_VALUE, ITEM_ERROR, END, 0, 99, u32::MAX];
+        let mut attacks = Vec::new();
+        for kind in kinds {
+            // The task itself, those before and after it, and none.
+            for ahead in [0, 1, 2, u64::MAX, 1 << 60] {
+                attacks.push(Attack::Forge(kind, ahead, 24));
+            }
+            for length in [0, 8, u32::MAX, 1 << 20, 1 << 18] {
+                attacks.push(Attack::Forge(kind, 0, length));
+            }
+            attacks.push(Attack::Flood(kind));
+        }
+        bears(1, &attacks, None);
+    }
+
+    fn a_large_result_that_is_not_what_it_says_is_refused() {
+        let mut attacks = vec![Attack::Stuff];
+        for length in [0, 1, 200_000, 1 << 31, 1 << 60, u64::MAX] {
+            for sent in [Sent::Nothing, Sent::Unsealed, Sent::Short, Sent::Pipe, Sent::Wrong] {
+                attacks.push(Attack::Send(length, sent));
+            }
+        }
+        attacks.push(Attack::Forge(ITEM_VALUE | LARGE, 0, 8));
+        attacks.push(Attack::Forge(READY | LARGE, 0, 8));
+        attacks.push(Attack::Forge(END | LARGE, 0, 24));
+        attacks.push(Attack::Stuff);
+        bears(1, &attacks, None);
+    }
+
+    fn a_worker_that_hangs_up_and_lives_on_is_ended() {
+        bears(2, &[Attack::HangUp], None);
+    }
+
+    fn a_task_whose_worker_lies_about_how_far_it_has_come_is_stopped_in_its_time() {
+        // All that the word can say, and what it cannot.
+        let phases = (0..8).map(Some).chain([None; 2]);
+        let attacks: Vec<_> = phases.map(Attack::Slot).collect();
+        bears(1, &attacks, Some(Duration::from_millis(50)));
+    }
+}
