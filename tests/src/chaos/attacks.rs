@@ -55,8 +55,10 @@ pub(super) enum Attack {
     Stuff,
     /// The socket is closed for sending, while the worker lives.
     HangUp,
-    /// The word of the slot says this of the task (or is this, for no phase), which never ends.
+    /// The word of the slot says this of the task, or something at random, which never ends.
     Slot(Option<u64>),
+    /// The task has always begun just now, and never ends.
+    Now,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -138,11 +140,16 @@ impl Shared {
 
 /// The descriptor of the socket to the pool.
 fn channel() -> RawFd {
-    let socket = |number: &RawFd| {
-        fs::read_link(format!("/proc/self/fd/{number}"))
+    let files = fs::read_dir("/proc/self/fd").expect("it can be read");
+    let is_socket = |file: &fs::DirEntry| {
+        fs::read_link(file.path())
             .is_ok_and(|target| target.to_string_lossy().starts_with("socket:"))
     };
-    (0..256).find(socket).expect("a worker has a socket")
+    let socket = files.filter_map(Result::ok).find(is_socket);
+    let name = socket.expect("a worker has a socket").file_name();
+    name.to_str()
+        .and_then(|name| name.parse().ok())
+        .expect("a number")
 }
 
 fn until(time: Duration, mut act: impl FnMut()) {
@@ -322,6 +329,20 @@ pub(super) fn attack(attack: Attack, seed: u64) -> u64 {
             let word = value.map_or(random.u64(..), |phase| (number << 3) | phase);
             shared.store(SLOTS + SLOT * place, word);
             stay();
+        }
+        Attack::Now => {
+            let shared = Shared::find();
+            let slot = SLOTS + SLOT * usize::try_from(shared.number() % 128).expect("small");
+            loop {
+                let mut now = libc::timespec {
+                    tv_sec: 0,
+                    tv_nsec: 0,
+                };
+                // SAFETY: the place is of the right type.
+                unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+                let nanos = now.tv_sec * 1_000_000_000 + now.tv_nsec;
+                shared.store(slot + 8, nanos.cast_unsigned());
+            }
         }
     }
     seed

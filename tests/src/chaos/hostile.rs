@@ -51,7 +51,6 @@ fn goes_on(pool: &ProcessPoolExecutor, random: &mut Rng) {
 
 /// What the worker's own task gives is its own affair, but it gives something.
 fn end_of(future: TaskFuture<u64>) -> Result<u64, TaskError> {
-    let future = future;
     eventually("the hostile task is over", || future.is_done());
     future.result()
 }
@@ -131,9 +130,25 @@ tests! {
     }
 
     fn a_task_whose_worker_lies_about_how_far_it_has_come_is_stopped_in_its_time() {
-        // All that the word can say, and what it cannot.
-        let phases = (0..8).map(Some).chain([None; 2]);
-        let attacks: Vec<_> = phases.map(Attack::Slot).collect();
+        // All that the word can say and cannot, but for what is possible for a while.
+        let phases = [0, 2, 4, 5, 6, 7].map(Some).into_iter().chain([None; 2]);
+        let attacks: Vec<_> = phases.map(Attack::Slot).chain([Attack::Now]).collect();
         bears(1, &attacks, Some(Duration::from_millis(50)));
+    }
+
+    fn a_worker_that_does_not_begin_what_it_has_or_does_not_give_what_it_announces_is_ended() {
+        let (handed, done) = (Some(1), Some(3));
+        let pool = ProcessPoolExecutor::new(3);
+        let lies = [handed, done].map(|phase| pool.submit(attack, (Attack::Slot(phase), 0)));
+        goes_on(&pool, &mut random());
+        let [handed, done] = lies;
+        let error = done.result().unwrap_err();
+        assert!(error.to_string().contains("does not come"), "{error}");
+        // To the pool it has not begun, so that it is handed over again, and lies again.
+        handed.abort();
+        let error = handed.result().unwrap_err();
+        assert!(error.is_aborted() || error.is_cancelled(), "{error}");
+        goes_on(&pool, &mut random());
+        pool.kill_workers();
     }
 }

@@ -18,7 +18,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 
-use self::stopped::{Looks, Stop};
+use self::stopped::{Looks, Resting, Stop};
 use super::collector;
 use super::shared::Shared;
 use super::state::Actions;
@@ -122,6 +122,8 @@ struct Held {
     hung_up_by: Option<u64>,
     /// A signal has stopped it.
     stop: Option<Stop>,
+    /// It has not moved, although it should.
+    resting: Option<Resting>,
 }
 
 fn nanos(time: Duration) -> u64 {
@@ -416,6 +418,7 @@ impl Supervisor {
             gone_by: None,
             hung_up_by: None,
             stop: None,
+            resting: None,
         };
         if let Err(error) = watched {
             held.signal(Signal::KILL);

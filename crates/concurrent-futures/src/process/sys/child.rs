@@ -214,6 +214,18 @@ impl Child {
         status.stopping_signal()
     }
 
+    /// Whether a debugger, or a tool like one, is attached to it.
+    ///
+    /// To be called while it was not waited for, so that its number is its own.
+    pub(in crate::process) fn is_traced(&self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let is_other = |line: &str| {
+            line.strip_prefix("TracerPid:")
+                .is_some_and(|pid| pid.trim() != "0")
+        };
+        status.is_ok_and(|status| status.lines().any(is_other))
+    }
+
     /// How long its threads have run, together. It stays the same while it is stopped.
     ///
     /// To be called while it was not waited for, so that its number is its own.

@@ -10,6 +10,8 @@ mod results;
 mod tests;
 mod workers;
 
+pub(in crate::process) use workers::Rest;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;

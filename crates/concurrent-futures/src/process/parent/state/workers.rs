@@ -24,6 +24,14 @@ const MOST_RETURNS: u32 = 8;
 /// How long the next start waits after a failed one, in nanoseconds; it doubles with each.
 const FIRST_PAUSE: u64 = 5_000_000;
 
+/// Where a worker does not stay that keeps to the rules: its first task is not begun, or is done and has no
+/// result yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::process) struct Rest {
+    number: u64,
+    phase: Phase,
+}
+
 impl State {
     /// A process was started.
     pub(in crate::process) fn launched(
@@ -294,19 +302,34 @@ impl State {
         self.end(index, Ending::Violation(violation), Signal::KILL, actions);
     }
 
-    /// The workers that are to do something, and those that are known to be stopped. If there are none the
-    /// supervisor looks no more until there are.
-    pub(in crate::process) fn watch_work(&mut self) -> Vec<u64> {
-        let watched: Vec<u64> = self
-            .workers
-            .iter()
-            .filter(|worker| match worker.life {
-                Life::Starting => true,
-                Life::Ready => worker.unfinished() > 0 || worker.is_stopped,
-                Life::Leaving | Life::Ending => false,
-            })
-            .map(|worker| worker.link.launch)
-            .collect();
+    /// The workers that are to do something, and those that are known to be stopped; and where one that is
+    /// ready is at rest. If there are none the supervisor looks no more until there are.
+    ///
+    /// One that says of its task what cannot be is ended: it could be neither stopped nor waited for.
+    pub(in crate::process) fn watch_work(
+        &mut self,
+        actions: &mut Actions,
+    ) -> Vec<(u64, Option<Rest>)> {
+        let mut watched = Vec::new();
+        for index in 0..self.workers.len() {
+            let worker = &self.workers[index];
+            let launch = worker.link.launch;
+            match (worker.life, worker.current().map(|(number, _)| number)) {
+                (Life::Starting, _) => watched.push((launch, None)),
+                (Life::Ready, Some(number)) => match worker.phase(number) {
+                    Some(Phase::Running) => watched.push((launch, None)),
+                    Some(phase @ (Phase::Handed | Phase::Done)) => {
+                        watched.push((launch, Some(Rest { number, phase })));
+                    }
+                    None | Some(Phase::Taken | Phase::Stopping) => {
+                        let violation = Violation("it says of its task what cannot be");
+                        self.violated(index, violation, actions);
+                    }
+                },
+                (Life::Ready, None) if worker.is_stopped => watched.push((launch, None)),
+                (Life::Ready | Life::Leaving | Life::Ending, _) => {}
+            }
+        }
         self.is_work_watched = !watched.is_empty();
         watched
     }
@@ -324,6 +347,24 @@ impl State {
         self.workers[index].is_stopped = is_stopped;
         if is_stopped {
             self.take_all_back(index, actions);
+        }
+    }
+
+    /// A worker was at rest for too long.
+    pub(in crate::process) fn end_resting(
+        &mut self,
+        launch: u64,
+        rest: Rest,
+        actions: &mut Actions,
+    ) {
+        if let Some(index) = self.index_of(launch)
+            && self.workers[index].phase(rest.number) == Some(rest.phase)
+        {
+            let violation = match rest.phase {
+                Phase::Done => Violation("a result does not come that it has announced"),
+                _ => Violation("it does not begin what was handed over to it"),
+            };
+            self.violated(index, violation, actions);
         }
     }
 

@@ -1,4 +1,5 @@
-//! Workers that a signal has stopped from outside, such as SIGSTOP: they live, and do nothing.
+//! Workers that live, and do nothing: a signal has stopped them from outside, such as SIGSTOP, or they do
+//! not keep to the rules.
 //!
 //! Nobody tells, so it is looked for, once a second, and only while workers have something to do.
 
@@ -6,12 +7,16 @@ use std::time::Duration;
 
 use super::{Held, Supervisor, nanos};
 use crate::panic;
-use crate::process::parent::state::Actions;
+use crate::process::parent::state::{Actions, Rest};
 
 /// How often is looked, in nanoseconds.
 ///
 /// No look counts for more than this: one that is late says that this process stood still itself.
 const PERIOD: u64 = 1_000_000_000;
+
+/// How long a worker may rest that has something to do, in nanoseconds. On its way from one task to the next
+/// it may have to write a large result.
+const MOST_REST: u64 = 10_000_000_000;
 
 /// When is looked, on the monotonic clock.
 pub(super) struct Looks {
@@ -47,6 +52,13 @@ pub(super) struct Stop {
     cpu_time: Option<Duration>,
 }
 
+/// A worker that was found at rest.
+pub(super) struct Resting {
+    at: Rest,
+    /// For how long, in nanoseconds.
+    lasted: u64,
+}
+
 impl Supervisor {
     /// Looks if it is time to. What lies ready at a stopped worker is taken back, and one that stays
     /// stopped is ended.
@@ -54,7 +66,9 @@ impl Supervisor {
         if self.stop_looks.next > now {
             return;
         }
-        let watched = self.pool.lock().watch_work();
+        let mut actions = Actions::default();
+        let watched = self.pool.lock().watch_work(&mut actions);
+        self.pool.act(actions);
         if watched.is_empty() {
             self.stop_looks.next = u64::MAX;
             return;
@@ -63,12 +77,16 @@ impl Supervisor {
         let limit = nanos(self.pool.options.stopped_timeout);
         let mut changed = Vec::new();
         let mut overdue = Vec::new();
-        for launch in watched {
+        let mut rested = Vec::new();
+        for (launch, rest) in watched {
             let Some(held) = self.held.get_mut(&launch) else {
                 continue;
             };
             let was_stopped = held.stop.is_some();
             held.look_whether_stopped(passed);
+            if held.stop.is_none() && held.rests_too_long(rest, passed) {
+                rested.extend(rest.map(|rest| (launch, rest)));
+            }
             if was_stopped || held.stop.is_some() {
                 changed.push((launch, held.stop.is_some()));
             }
@@ -82,7 +100,7 @@ impl Supervisor {
                 }
             }
         }
-        if changed.is_empty() {
+        if changed.is_empty() && rested.is_empty() {
             return;
         }
         let mut actions = Actions::default();
@@ -93,6 +111,9 @@ impl Supervisor {
         for (launch, signal) in overdue {
             state.end_stopped(launch, signal, &mut actions);
         }
+        for (launch, rest) in rested {
+            state.end_resting(launch, rest, &mut actions);
+        }
         state.dispatch(&self.pool.options, now, &mut actions);
         drop(state);
         self.pool.act(actions);
@@ -100,6 +121,17 @@ impl Supervisor {
 }
 
 impl Held {
+    fn rests_too_long(&mut self, rest: Option<Rest>, passed: u64) -> bool {
+        let before = self.resting.take().filter(|before| Some(before.at) == rest);
+        self.resting = rest.map(|at| Resting {
+            at,
+            lasted: before.map_or(0, |before| before.lasted.saturating_add(passed)),
+        });
+        let is_over = |resting: &Resting| resting.lasted >= MOST_REST;
+        // Whoever holds it in a debugger may do so.
+        self.resting.as_ref().is_some_and(is_over) && !self.child.is_traced()
+    }
+
     fn look_whether_stopped(&mut self, passed: u64) {
         let Some(signal) = self.child.stopped_by() else {
             self.stop = None;
