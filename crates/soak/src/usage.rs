@@ -50,6 +50,9 @@ impl fmt::Display for Usage {
     }
 }
 
+/// What it is, how much of it is used, and by how much that varies.
+type Part = (&'static str, fn(Usage) -> u64, u64);
+
 /// Fails if the least of the last third is more than the most of the second: what only varies has been as
 /// low as before, and what grows has not. The first third is for what everything needs once.
 pub(crate) fn check(samples: &[(Duration, Usage)]) -> Result<()> {
@@ -60,7 +63,7 @@ pub(crate) fn check(samples: &[(Duration, Usage)]) -> Result<()> {
             .filter(move |(time, _)| *time >= end * number / 3 && *time <= end * (number + 1) / 3)
             .map(|(_, usage)| *usage)
     };
-    let parts: [(&str, fn(Usage) -> u64, u64); 3] = [
+    let parts: [Part; 3] = [
         ("bytes of memory", |usage| usage.memory, MEMORY_VARIES),
         ("descriptors", |usage| usage.files, FILES_VARY),
         ("threads", |usage| usage.threads, THREADS_VARY),

@@ -52,9 +52,11 @@ fn text(seed: u64, length: usize) -> String {
 /// One task of any kind, and what must become of it.
 struct Anything {
     future: TaskFuture<u64>,
-    is_right: fn(u64, &Result<u64, TaskError>) -> bool,
+    is_right: Expectation,
     n: u64,
 }
+
+type Expectation = fn(u64, &Result<u64, TaskError>) -> bool;
 
 fn anything(pool: &ProcessPoolExecutor, random: &mut Rng) -> Anything {
     let n = random.u64(..);
@@ -63,8 +65,7 @@ fn anything(pool: &ProcessPoolExecutor, random: &mut Rng) -> Anything {
         std::thread::sleep(Duration::from_secs(1_000));
         n
     };
-    let (future, is_right): (_, fn(u64, &Result<u64, TaskError>) -> bool) = match random.u8(..) % 8
-    {
+    let (future, is_right): (_, Expectation) = match random.u8(..) % 8 {
         0 => {
             let crash = |_: u64| -> u64 { std::process::abort() };
             (pool.submit(crash, n), |_, result| {
