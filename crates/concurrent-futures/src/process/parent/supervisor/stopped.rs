@@ -157,3 +157,17 @@ impl Held {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_for_which_this_process_stood_still_does_not_count() {
+        let mut looks = Looks::new();
+        looks.go_on(5);
+        assert_eq!(looks.go_on(5 + PERIOD / 2), PERIOD / 2);
+        assert_eq!(looks.go_on(3_600 * PERIOD), PERIOD);
+        assert_eq!(looks.next, 3_601 * PERIOD);
+    }
+}
