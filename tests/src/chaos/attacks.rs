@@ -127,6 +127,16 @@ impl Shared {
         self.ring();
     }
 
+    /// Waits until the pool has read everything, so that the worker's own words do not take its place. It
+    /// may have ended this worker instead, soon.
+    fn until_heard(self) {
+        let begin = Instant::now();
+        let is_read = || self.load(RESULTS + 64) == self.load(RESULTS);
+        while !is_read() && begin.elapsed() < Duration::from_secs(1) {
+            std::thread::yield_now();
+        }
+    }
+
     /// The number of the task that runs here: its slot says so.
     fn number(self) -> u64 {
         (0..128)
@@ -235,7 +245,8 @@ fn send(bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
 fn message(number: u64, descriptor: BorrowedFd<'_>) {
     let mut bytes = [8_u32.to_le_bytes(), 1_u32.to_le_bytes()].concat();
     bytes.extend(number.to_le_bytes());
-    send(&bytes, &[descriptor]).expect("there is room");
+    // There is no room after an attack that has filled it.
+    let _ = send(&bytes, &[descriptor]);
 }
 
 fn memory(length: u64, seals: SealFlags) -> OwnedFd {
@@ -301,8 +312,7 @@ pub(super) fn attack(attack: Attack, seed: u64) -> u64 {
             let shared = Shared::find();
             let number = shared.number().wrapping_add(ahead);
             shared.write(kind, length, &[number, 0, random.u64(..), random.u64(..)]);
-            // It is found out before this comes to its own result, or by that.
-            std::thread::sleep(Duration::from_millis(20));
+            shared.until_heard();
         }
         Attack::Flood(kind) => {
             let shared = Shared::find();
@@ -313,9 +323,12 @@ pub(super) fn attack(attack: Attack, seed: u64) -> u64 {
         }
         Attack::Send(length, sent) => {
             send_large(length, sent);
-            std::thread::sleep(Duration::from_millis(20));
+            Shared::find().until_heard();
         }
-        Attack::Stuff => stuff(&mut random),
+        Attack::Stuff => {
+            stuff(&mut random);
+            Shared::find().until_heard();
+        }
         Attack::HangUp => {
             // SAFETY: nobody else closes it.
             let socket = unsafe { OwnedFd::from_raw_fd(channel()) };

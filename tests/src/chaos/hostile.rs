@@ -88,7 +88,25 @@ fn bears(rounds: u64, attacks: &[Attack], limit: Option<Duration>) {
 tests! {
     fn a_worker_that_scribbles_over_all_that_it_shares_harms_itself() {
         let limit = Some(Duration::from_secs(1));
-        bears(5, &[Attack::Scribble, Attack::Linger, Attack::Aim, Attack::Wipe], limit);
+        bears(5, &[Attack::Scribble, Attack::Aim, Attack::Wipe], limit);
+    }
+
+    fn a_thread_that_scribbles_on_after_its_task_harms_no_other_worker() {
+        let mut random = random();
+        let pool = ProcessPoolExecutor::new(2);
+        for _ in 0..5 {
+            // Whatever this worker says.
+            let _ = end_of(pool.submit(attack, (Attack::Linger, random.u64(..))));
+            let again = pool.with(TaskOptions::new().retries(100).run_timeout(Duration::from_secs(1)));
+            let futures: Vec<_> = (0..30).map(|n| again.submit(square, n)).collect();
+            for future in futures {
+                let _ = end_of(future);
+            }
+            std::thread::sleep(Duration::from_millis(60));
+        }
+        // What was told of before the scribbling ended is read by then, or the worker is gone.
+        goes_on(&pool, &mut random);
+        goes_on(&pool, &mut random);
     }
 
     fn a_worker_that_wakes_the_pool_without_end_delays_nothing() {

@@ -19,8 +19,20 @@ fn pool_of(workers: usize, stopped_timeout: Duration) -> ProcessPoolExecutor {
     builder.stopped_timeout(stopped_timeout).build().unwrap()
 }
 
-fn worker(pid: u32) -> Target {
-    Target::of(pid).expect("it lives")
+/// Stops a worker, and waits until each of its threads stands.
+fn stop(pid: u32) -> Target {
+    let target = Target::of(pid).expect("it lives");
+    target.signal(Signal::STOP);
+    let stands = |thread: std::io::Result<std::fs::DirEntry>| {
+        let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+        stat.rsplit(") ").next().unwrap().starts_with('T')
+    };
+    eventually("it is stopped", || {
+        std::fs::read_dir(format!("/proc/{pid}/task"))
+            .unwrap()
+            .all(stands)
+    });
+    target
 }
 
 fn states(pool: &ProcessPoolExecutor) -> Vec<WorkerState> {
@@ -53,7 +65,7 @@ tests! {
         let gate = PathGate::new();
         let running = pool.submit(pass, gate.door());
         gate.wait_for(1);
-        worker(gate.arrivals()[0]).signal(Signal::STOP);
+        stop(gate.arrivals()[0]);
         let error = running.result().unwrap_err();
         assert_eq!(error.worker_exit(), Some(WorkerExit::Signal(9)), "{error}");
         let message = error.message().unwrap();
@@ -68,7 +80,7 @@ tests! {
         let running = pool.with(TaskOptions::new().retries(1)).submit(come, gate.door());
         gate.wait_for(1);
         let first = gate.arrivals()[0];
-        worker(first).signal(Signal::STOP);
+        stop(first);
         gate.wait_for(2);
         gate.open();
         assert_ne!(running.result().unwrap(), first);
@@ -79,8 +91,7 @@ tests! {
         let gate = PathGate::new();
         let running = pool.submit(come, gate.door());
         gate.wait_for(1);
-        let worker = worker(gate.arrivals()[0]);
-        worker.signal(Signal::STOP);
+        let worker = stop(gate.arrivals()[0]);
         eventually("it is noticed", || states(&pool) == [WorkerState::Stopped]);
         worker.signal(Signal::CONT);
         gate.open();
@@ -94,8 +105,7 @@ tests! {
     fn a_stopped_worker_gets_nothing_and_what_it_was_given_before_runs_elsewhere() {
         let pool = pool_of(2, EVER);
         let last = warm(&pool, 2);
-        let target = worker(last);
-        target.signal(Signal::STOP);
+        let target = stop(last);
         // It is given the first of these, being the one that was busy last.
         for _ in 0..100 {
             assert_ne!(pool.submit(std::process::id, ()).result().unwrap(), last);
@@ -108,7 +118,7 @@ tests! {
     fn a_worker_that_is_stopped_when_idle_costs_no_task() {
         let pool = pool_of(1, Duration::from_millis(100));
         let first = warm(&pool, 1);
-        worker(first).signal(Signal::STOP);
+        stop(first);
         // It is taken back, and waits for the successor.
         assert_ne!(pool.submit(std::process::id, ()).result().unwrap(), first);
         assert_eq!(pool.stats().retried(), 0);
@@ -139,9 +149,9 @@ tests! {
                 std::hint::spin_loop();
             }
         };
-        let running = pool.submit(work, (gate.door(), Duration::from_secs(4)));
+        let running = pool.submit(work, (gate.door(), Duration::from_secs(3)));
         gate.wait_for(1);
-        let worker = worker(gate.arrivals()[0]);
+        let worker = Target::of(gate.arrivals()[0]).expect("it lives");
         while !running.is_done() {
             worker.signal(Signal::STOP);
             std::thread::sleep(Duration::from_millis(95));
@@ -187,7 +197,7 @@ tests! {
         let gate = PathGate::new();
         let running = pool.submit(pass, gate.door());
         gate.wait_for(1);
-        worker(gate.arrivals()[0]).signal(Signal::STOP);
+        stop(gate.arrivals()[0]);
         pool.blocking_shutdown(Shutdown::new()).unwrap();
         assert!(running.result().unwrap_err().is_worker_lost());
     }

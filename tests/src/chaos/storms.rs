@@ -139,7 +139,7 @@ tests! {
             (received == text(seed, received.len())).then(|| text(seed + 1, received.len()))
         };
         let often = Duration::from_millis(100);
-        let kills = storm(&pool, lasting(4), often, &mut random, kill, |random| {
+        let kills = storm(&pool, lasting(3), often, &mut random, kill, |random| {
             let again = pool.with(again());
             let tasks: Vec<_> = (0..3)
                 .map(|_| {
@@ -163,7 +163,7 @@ tests! {
             most.fetch_max(living_children(), Ordering::Relaxed);
             kill(target, random);
         };
-        storm(&pool, lasting(4), OFTEN, &mut random, kill, |random| squares(&pool, 20, random));
+        storm(&pool, lasting(3), OFTEN, &mut random, kill, |random| squares(&pool, 20, random));
         let stats = pool.stats();
         assert_eq!(stats.finished(), stats.finished_with(Outcome::Succeeded));
         assert!(most.into_inner() <= 3);
@@ -181,7 +181,7 @@ tests! {
             }
         };
         let seldom = Duration::from_millis(300);
-        let stops = storm(&pool, lasting(5), seldom, &mut random, stop, |random| {
+        let stops = storm(&pool, lasting(3), seldom, &mut random, stop, |random| {
             squares(&pool, 50, random);
         });
         assert!(stops > 0);
@@ -190,7 +190,7 @@ tests! {
     fn in_a_storm_of_kills_the_items_of_maps_come_in_their_order() {
         let mut random = random();
         let pool = ProcessPoolExecutor::new(3);
-        storm(&pool, lasting(3), OFTEN, &mut random, kill, |random| {
+        storm(&pool, lasting(2), OFTEN, &mut random, kill, |random| {
             let numbers: Vec<u64> = (0..random.u64(1..400)).map(|_| random.u64(..)).collect();
             let mut mapping = pool.with(again()).mapping();
             if random.bool() {
@@ -207,7 +207,7 @@ tests! {
         // A task that panics would not live long enough to look up its symbols.
         let builder = ProcessPoolExecutor::builder().max_workers(3).env("RUST_BACKTRACE", "0");
         let pool = builder.build().unwrap();
-        storm(&pool, lasting(5), OFTEN, &mut random, kill, |random| {
+        storm(&pool, lasting(3), OFTEN, &mut random, kill, |random| {
             let tasks: Vec<_> = (0..random.usize(1..30)).map(|_| anything(&pool, random)).collect();
             for Anything { future, is_right, n } in tasks {
                 let result = future.result();
@@ -221,7 +221,7 @@ tests! {
     fn a_shutdown_at_any_moment_of_a_storm_leaves_nothing_undone() {
         let mut random = random();
         let begin = std::time::Instant::now();
-        while begin.elapsed() < lasting(4) {
+        while begin.elapsed() < lasting(3) {
             let pool = ProcessPoolExecutor::new(random.usize(1..4));
             let futures: Vec<_> = (0..random.u64(1..40))
                 .map(|n| (n, pool.with(again()).submit(square, n)))
@@ -265,7 +265,7 @@ tests! {
 
     fn where_starts_fail_now_and_then_all_work_is_done() {
         for limit in ["descriptors-come-and-go", "processes-come-and-go"] {
-            let seconds = lasting(3).as_secs().to_string();
+            let seconds = lasting(2).as_secs().to_string();
             said(program(HARDSHIP, limit).arg(seconds));
         }
     }
