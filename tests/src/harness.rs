@@ -28,8 +28,9 @@ pub(crate) fn check(name: &'static str, test: impl FnOnce()) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let (done, is_done) = mpsc::channel::<()>();
     let watchdog = std::thread::spawn(move || {
-        if is_done.recv_timeout(WATCHDOG) == Err(mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("test {name} hangs: it has not ended within {WATCHDOG:?}");
+        let limit = WATCHDOG + crate::chaos::longer();
+        if is_done.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("test {name} hangs: it has not ended within {limit:?}");
             std::process::abort();
         }
     });

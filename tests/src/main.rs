@@ -3,6 +3,7 @@
 
 mod as_completed;
 mod cancellation;
+mod chaos;
 mod context;
 mod executor;
 mod future;

@@ -9,7 +9,7 @@ mod environment;
 mod hardship;
 pub(crate) mod nesting;
 mod orphans;
-mod programs;
+pub(crate) mod programs;
 mod refusals;
 mod residue;
 mod shutdown;

@@ -5,7 +5,7 @@ use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
 
 /// A helper program, with its first argument; its input is empty, and what it says can be read.
-pub(super) fn program(path: impl AsRef<Path>, mode: &str) -> Command {
+pub(crate) fn program(path: impl AsRef<Path>, mode: &str) -> Command {
     let mut command = Command::new(path.as_ref());
     command
         .arg(mode)
@@ -17,10 +17,10 @@ pub(super) fn program(path: impl AsRef<Path>, mode: &str) -> Command {
 
 pub(super) const START: &str = env!("CARGO_BIN_EXE_process-start");
 pub(super) const PARENT: &str = env!("CARGO_BIN_EXE_process-parent");
-pub(super) const HARDSHIP: &str = env!("CARGO_BIN_EXE_process-hardship");
+pub(crate) const HARDSHIP: &str = env!("CARGO_BIN_EXE_process-hardship");
 
 /// What a program says that ends well.
-pub(super) fn said(command: &mut Command) -> String {
+pub(crate) fn said(command: &mut Command) -> String {
     let output = command.output().expect("it can be started");
     said_with(&output, |status| status.success())
 }

@@ -25,6 +25,7 @@ const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(60);
 const DEFAULT_KILL_GRACE: Duration = Duration::from_secs(3);
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const DEFAULT_MAX_PAYLOAD: u64 = 2 << 30;
+const DEFAULT_STOPPED_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The kernel allows little more for the name of shared memory.
 const MOST_NAME: usize = 200;
@@ -67,6 +68,7 @@ pub struct ProcessPoolBuilder {
     contexts: Vec<Capture>,
     finalizer: Option<Result<(Name, Vec<u8>), TaskError>>,
     capture_output: bool,
+    stopped_timeout: Duration,
 }
 
 /// An initializer, or a finalizer, whose function is made anew in the worker.
@@ -125,6 +127,7 @@ impl ProcessPoolBuilder {
             contexts: Vec::new(),
             finalizer: None,
             capture_output: false,
+            stopped_timeout: DEFAULT_STOPPED_TIMEOUT,
         }
     }
 
@@ -326,6 +329,19 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// How long a worker that has work may stay stopped by a signal (SIGSTOP, or one of a terminal)
+    /// before it is ended: 10 seconds by default.
+    ///
+    /// That a worker with work is stopped is noticed within about a second, and logged as a warning. What
+    /// lies ready at it then runs elsewhere, and it gets nothing more. If it is continued in time, that is
+    /// all. Otherwise its task is lost with it, as the error says, and is run again where it
+    /// [may be](crate::TaskOptions::retries). A worker that stands still in a debugger is not stopped by a signal,
+    /// and the time for which this process itself is stopped does not count.
+    pub fn stopped_timeout(mut self, limit: Duration) -> Self {
+        self.stopped_timeout = limit;
+        self
+    }
+
     /// Makes the pool. No process is started before the first task.
     ///
     /// # Errors
@@ -414,6 +430,7 @@ impl ProcessPoolBuilder {
             contexts: self.contexts,
             finalizer,
             capture_output: self.capture_output,
+            stopped_timeout: self.stopped_timeout,
         })))
     }
 }

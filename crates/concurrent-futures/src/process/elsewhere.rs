@@ -234,6 +234,10 @@ impl ProcessPoolBuilder {
         self
     }
 
+    pub fn stopped_timeout(self, _limit: Duration) -> Self {
+        self
+    }
+
     /// # Errors
     /// Always, [of the kind `Unsupported`](crate::BuildErrorKind::Unsupported).
     pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {

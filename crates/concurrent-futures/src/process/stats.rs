@@ -24,6 +24,8 @@ pub enum WorkerState {
     Busy,
     /// It was told to leave, or is being ended.
     Ending,
+    /// A signal has stopped it, and it gets no work until it goes on.
+    Stopped,
 }
 
 impl WorkerStats {

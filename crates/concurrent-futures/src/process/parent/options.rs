@@ -31,6 +31,7 @@ pub(in crate::process) struct Options {
     /// As the initializer.
     pub(in crate::process) finalizer: Option<(Name, Vec<u8>)>,
     pub(in crate::process) capture_output: bool,
+    pub(in crate::process) stopped_timeout: Duration,
 }
 
 impl Options {

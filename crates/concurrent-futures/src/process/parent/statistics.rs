@@ -24,7 +24,9 @@ impl Shared {
         };
         let workers = state.workers.len();
         let idle = count(|worker| {
-            matches!(worker.life, Life::Starting | Life::Ready) && worker.unfinished() == 0
+            matches!(worker.life, Life::Starting | Life::Ready)
+                && worker.unfinished() == 0
+                && !worker.is_stopped
         });
         drop(state);
         let finished_count: u64 = finished.iter().sum();
@@ -57,6 +59,7 @@ impl Shared {
                 id: worker.place,
                 pid: worker.link.pid,
                 state: match worker.life {
+                    Life::Starting | Life::Ready if worker.is_stopped => WorkerState::Stopped,
                     Life::Starting => WorkerState::Starting,
                     Life::Ready if worker.unfinished() == 0 => WorkerState::Idle,
                     Life::Ready => WorkerState::Busy,

@@ -4,6 +4,8 @@
 //! is bound to the thread that started it. It sleeps until a worker's pidfd or channel has something,
 //! the pool has an order, or a time has come; and there is a time only while something is to happen.
 
+mod stopped;
+
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -16,6 +18,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 
+use self::stopped::{Looks, Resting, Stop};
 use super::collector;
 use super::output::{self, Pipes};
 use super::shared::Shared;
@@ -82,6 +85,7 @@ pub(in crate::process) fn start(pool: &Arc<Shared>) -> io::Result<()> {
         held: HashMap::new(),
         launches: 0,
         idle_look: u64::MAX,
+        stop_looks: Looks::new(),
     };
     thread::Builder::new()
         .name(format!("{}-workers", pool.options.name))
@@ -100,6 +104,8 @@ struct Supervisor {
     launches: u64,
     /// When to look for workers that were idle for too long.
     idle_look: u64,
+    /// When to look for workers that are stopped.
+    stop_looks: Looks,
 }
 
 /// A worker process that has not been waited for. Times are of the monotonic clock, in nanoseconds.
@@ -114,6 +120,10 @@ struct Held {
     gone_by: Option<u64>,
     /// It has closed its channel, and is killed if it is still there by then.
     hung_up_by: Option<u64>,
+    /// A signal has stopped it.
+    stop: Option<Stop>,
+    /// It has not moved, although it should.
+    resting: Option<Resting>,
 }
 
 fn nanos(time: Duration) -> u64 {
@@ -186,6 +196,7 @@ impl Supervisor {
     /// Does what is to be done now. True if that took time, so that there may be more.
     fn step(&mut self) -> bool {
         let now = clock::now();
+        self.look_for_stopped(now);
         let options = &self.pool.options;
         let mut actions = Actions::default();
         let mut state = self.pool.lock();
@@ -244,6 +255,9 @@ impl Supervisor {
         if self.idle_look <= now {
             self.idle_look = state.let_idle_go(idle_limit, now, &mut actions);
         }
+        if state.is_work_watched && self.stop_looks.next == u64::MAX {
+            self.stop_looks.go_on(now);
+        }
         drop(state);
         let is_notified = std::mem::take(&mut actions.notify);
         self.pool.act(actions);
@@ -286,7 +300,7 @@ impl Supervisor {
             .values()
             .flat_map(|held| [held.ready_by, held.gone_by, held.hung_up_by])
             .flatten()
-            .chain([start, self.idle_look])
+            .chain([start, self.idle_look, self.stop_looks.next])
             .min()
             .unwrap_or(u64::MAX)
     }
@@ -421,6 +435,8 @@ impl Supervisor {
             stood_still: false,
             gone_by: None,
             hung_up_by: None,
+            stop: None,
+            resting: None,
         };
         if let Err(error) = watched {
             held.signal(Signal::KILL);

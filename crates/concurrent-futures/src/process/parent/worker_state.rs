@@ -71,6 +71,8 @@ pub(in crate::process) enum Ending {
     Unready,
     /// It broke the rules; what it ran is lost.
     Violation(Violation),
+    /// This signal had stopped it for too long; what it ran is lost.
+    Stopped(i32),
 }
 
 pub(in crate::process) struct Worker {
@@ -90,6 +92,8 @@ pub(in crate::process) struct Worker {
     has_finalized: bool,
     /// It had no room, and has said nothing since.
     pub(in crate::process) is_full: bool,
+    /// A signal has stopped it, as far as is known.
+    pub(in crate::process) is_stopped: bool,
     writer: Writer,
     /// The memory of large arguments that it has.
     known: Box<Known>,
@@ -209,6 +213,7 @@ impl Worker {
             is_stuck: false,
             has_finalized: false,
             is_full: false,
+            is_stopped: false,
             writer: Writer::default(),
             known: Box::default(),
             told: Vec::new(),
@@ -236,9 +241,10 @@ impl Worker {
         self.life == Life::Ready && self.unfinished == 0
     }
 
-    /// What workers have written is to be logged before they get more to do.
-    pub(in crate::process) fn is_behind(&self) -> bool {
-        self.link.pipes.as_ref().is_some_and(Pipes::is_full)
+    /// What is handed over to it comes to its ring, and is read soon; and what it has written is logged.
+    pub(in crate::process) fn is_receptive(&self) -> bool {
+        let is_behind = || self.link.pipes.as_ref().is_some_and(Pipes::is_full);
+        !self.is_full && !self.is_stopped && !is_behind()
     }
 
     /// Nothing is laid ready behind a task that was lost with a worker before.
@@ -450,7 +456,7 @@ impl Worker {
     pub(in crate::process) fn is_ending_for(&self, wanted: u64) -> bool {
         match &self.ending {
             Some(Ending::Task { number, .. }) => *number == wanted,
-            Some(Ending::Aborted | Ending::Unready | Ending::Violation(_)) => true,
+            Some(_) => true,
             None => false,
         }
     }
@@ -582,6 +588,7 @@ impl Worker {
     /// If it says what it cannot say.
     pub(in crate::process) fn apply(&mut self, reply: Reply) -> Result<Applied, Violation> {
         self.is_full = false;
+        self.is_stopped = false;
         match reply.kind {
             reply::READY if self.life == Life::Starting => {
                 self.life = Life::Ready;

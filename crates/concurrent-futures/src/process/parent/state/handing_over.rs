@@ -109,10 +109,7 @@ impl State {
             .iter()
             .enumerate()
             .filter(|(_, worker)| {
-                worker.is_idle()
-                    && !worker.is_full
-                    && worker.has_tasks_left(options)
-                    && !worker.is_behind()
+                worker.is_idle() && worker.is_receptive() && worker.has_tasks_left(options)
             })
             // The one that was busy last: its caches are warm, and others can go.
             .max_by_key(|(_, worker)| worker.idle_since);
@@ -120,11 +117,10 @@ impl State {
             return Some(index);
         }
         // One that starts has its first task waiting when it is ready.
-        let starting = self
-            .workers
-            .iter()
+        let starting = self.workers.iter().position(|worker| {
             // What its initializer writes is no task's.
-            .position(|worker| worker.is_unused() && !worker.is_full && !options.capture_output);
+            worker.is_unused() && worker.is_receptive() && !options.capture_output
+        });
         if starting.is_some() {
             return starting;
         }
@@ -148,8 +144,7 @@ impl State {
                 && !worker.is_reserved()
                 && worker.unfinished() < self.depth(options)
         };
-        !worker.is_full
-            && !worker.is_behind()
+        worker.is_receptive()
             && worker.has_tasks_left(options)
             && (worker.unfinished() == 0 || worker.is_unused() || may_lie_behind())
     }
@@ -166,7 +161,7 @@ impl State {
             let less_urgent = worker.less_urgent(priority);
             let can_swap = less_urgent > 0
                 && matches!(worker.life, Life::Starting | Life::Ready)
-                && !worker.is_full;
+                && worker.is_receptive();
             (can_swap || picked == Some(index)).then(|| worker.unfinished() - less_urgent)
         };
         (0..self.workers.len())
@@ -231,6 +226,10 @@ impl State {
                 {
                     actions.wake.push(Arc::clone(&worker.link));
                 }
+                if !self.is_work_watched {
+                    self.is_work_watched = true;
+                    actions.notify = true;
+                }
                 self.tell_begun(index, now, actions);
                 return;
             }
@@ -261,7 +260,8 @@ impl State {
     /// Where a worker is idle and another has tasks that have not begun, it gets half of them; and all
     /// that wait for a worker which is not ready yet.
     fn share(&mut self, options: &Options, now: u64, actions: &mut Actions) {
-        if !self.workers.iter().any(Worker::is_idle) {
+        let may_take = |worker: &Worker| worker.is_idle() && worker.is_receptive();
+        if !self.workers.iter().any(may_take) {
             return;
         }
         let spare = |worker: &Worker| match worker.life {
@@ -291,7 +291,7 @@ impl State {
                     let worker = &self.workers[index];
                     index != busiest
                         && worker.life == Life::Ready
-                        && !worker.is_full
+                        && worker.is_receptive()
                         && !worker.is_reserved()
                         && worker.unfinished() < most
                         && worker.has_tasks_left(options)

@@ -13,6 +13,8 @@ mod tests;
 mod workers;
 
 use resizing::WarmUp;
+pub(in crate::process) use workers::Rest;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,6 +72,8 @@ pub(in crate::process) struct State {
     pub(in crate::process) lacks_room: bool,
     /// The supervisor knows when to look for workers that are idle for long.
     pub(in crate::process) is_idle_watched: bool,
+    /// The supervisor looks whether workers that have work are stopped.
+    pub(in crate::process) is_work_watched: bool,
     /// The supervisor was started.
     pub(in crate::process) has_supervisor: bool,
 }
@@ -173,6 +177,7 @@ impl State {
             is_observed,
             lacks_room: false,
             is_idle_watched: false,
+            is_work_watched: false,
             has_supervisor: false,
         }
     }

@@ -43,7 +43,7 @@ impl State {
             }
             let index = task.pinned_to().and_then(|launch| self.index_of(launch));
             let takes = |worker: &Worker| {
-                matches!(worker.life, Life::Starting | Life::Ready) && !worker.is_full
+                matches!(worker.life, Life::Starting | Life::Ready) && worker.is_receptive()
             };
             match index.filter(|&index| takes(&self.workers[index])) {
                 Some(index) => self.hand_over(index, task, options, now, actions),

@@ -35,6 +35,7 @@ fn options() -> Options {
         contexts: Vec::new(),
         finalizer: None,
         capture_output: false,
+        stopped_timeout: Duration::from_secs(1),
     }
 }
 

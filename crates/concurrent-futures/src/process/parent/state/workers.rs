@@ -26,6 +26,14 @@ const MOST_RETURNS: u32 = 8;
 /// How long the next start waits after a failed one, in nanoseconds; it doubles with each.
 const FIRST_PAUSE: u64 = 5_000_000;
 
+/// Where a worker does not stay that keeps to the rules: its first task is not begun, or is done and has no
+/// result yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::process) struct Rest {
+    number: u64,
+    phase: Phase,
+}
+
 impl State {
     /// A process was started.
     pub(in crate::process) fn launched(
@@ -49,6 +57,8 @@ impl State {
             });
         actions.wake.push(Arc::clone(&worker.link));
         self.workers.push(worker);
+        // This is the supervisor's thread.
+        self.is_work_watched = true;
         if let Err(refusal) = told {
             let why: BoxError = match refusal {
                 Refusal::Lacking(error) => error.into(),
@@ -181,7 +191,7 @@ impl State {
         let loss = Loss {
             pid: worker.link.pid,
             exit,
-            note: note_of(&worker),
+            note: note_of(&worker, options),
             attempts: 0,
         };
         let is_bad = !matches!(exit, WorkerExit::Code(0) | WorkerExit::Unknown);
@@ -227,7 +237,10 @@ impl State {
         }
         self.give_up_pinned(launch, &loss, actions);
         let did_nothing = was_starting || (worker.finished == 0 && !has_begun);
-        let ended_itself = matches!(worker.ending, None | Some(Ending::Violation(_)));
+        let ended_itself = matches!(
+            worker.ending,
+            None | Some(Ending::Violation(_) | Ending::Stopped(_))
+        );
         if did_nothing && !was_expected && ended_itself {
             let when = if was_starting && options.initializer.is_some() {
                 "before its initializer had returned"
@@ -316,6 +329,84 @@ impl State {
         self.end(index, Ending::Violation(violation), Signal::KILL, actions);
     }
 
+    /// The workers that are to do something, and those that are known to be stopped; and where one that is
+    /// ready is at rest. If there are none the supervisor looks no more until there are.
+    ///
+    /// One that says of its task what cannot be is ended: it could be neither stopped nor waited for.
+    pub(in crate::process) fn watch_work(
+        &mut self,
+        actions: &mut Actions,
+    ) -> Vec<(u64, Option<Rest>)> {
+        let mut watched = Vec::new();
+        for index in 0..self.workers.len() {
+            let worker = &self.workers[index];
+            let launch = worker.link.launch;
+            match (worker.life, worker.current().map(|(number, _)| number)) {
+                (Life::Starting, _) => watched.push((launch, None)),
+                (Life::Ready, Some(number)) => match worker.phase(number) {
+                    Some(Phase::Running) => watched.push((launch, None)),
+                    Some(phase @ (Phase::Handed | Phase::Done)) => {
+                        watched.push((launch, Some(Rest { number, phase })));
+                    }
+                    None | Some(Phase::Taken | Phase::Stopping) => {
+                        let violation = Violation("it says of its task what cannot be");
+                        self.violated(index, violation, actions);
+                    }
+                },
+                (Life::Ready, None) if worker.is_stopped => watched.push((launch, None)),
+                (Life::Ready | Life::Leaving | Life::Ending, _) => {}
+            }
+        }
+        self.is_work_watched = !watched.is_empty();
+        watched
+    }
+
+    /// A worker is found to be stopped, or to go on.
+    pub(in crate::process) fn found_stopped(
+        &mut self,
+        launch: u64,
+        is_stopped: bool,
+        actions: &mut Actions,
+    ) {
+        let Some(index) = self.index_of(launch) else {
+            return;
+        };
+        self.workers[index].is_stopped = is_stopped;
+        if is_stopped {
+            self.take_all_back(index, actions);
+        }
+    }
+
+    /// A worker was at rest for too long.
+    pub(in crate::process) fn end_resting(
+        &mut self,
+        launch: u64,
+        rest: Rest,
+        actions: &mut Actions,
+    ) {
+        if let Some(index) = self.index_of(launch)
+            && self.workers[index].phase(rest.number) == Some(rest.phase)
+        {
+            let violation = match rest.phase {
+                Phase::Done => Violation("a result does not come that it has announced"),
+                _ => Violation("it does not begin what was handed over to it"),
+            };
+            self.violated(index, violation, actions);
+        }
+    }
+
+    /// A worker was stopped for too long.
+    pub(in crate::process) fn end_stopped(
+        &mut self,
+        launch: u64,
+        signal: i32,
+        actions: &mut Actions,
+    ) {
+        if let Some(index) = self.index_of(launch) {
+            self.end(index, Ending::Stopped(signal), Signal::KILL, actions);
+        }
+    }
+
     /// Ends a worker, unless that was begun before.
     pub(in crate::process) fn end(
         &mut self,
@@ -329,20 +420,33 @@ impl State {
             worker.ending = Some(why);
             worker.life = Life::Ending;
         }
-        // What it has not begun need not wait for its end.
-        for task in worker.take_back_all() {
+        self.take_all_back(index, actions);
+        let launch = self.workers[index].link.launch;
+        self.to_end.push((launch, signal));
+        actions.notify = true;
+    }
+
+    /// What a worker has not begun need not wait until it is gone, or goes on.
+    fn take_all_back(&mut self, index: usize, actions: &mut Actions) {
+        for task in self.workers[index].take_back_all() {
             self.go_on(task, actions);
         }
-        let worker = &mut self.workers[index];
-        self.to_end.push((worker.link.launch, signal));
-        actions.notify = true;
     }
 }
 
 /// What a worker has left behind to explain its end.
-fn note_of(worker: &Worker) -> Option<String> {
-    if let Some(Ending::Violation(violation)) = &worker.ending {
-        return Some(format!("it was ended, because {violation}"));
+fn note_of(worker: &Worker, options: &Options) -> Option<String> {
+    match &worker.ending {
+        Some(Ending::Violation(violation)) => {
+            return Some(format!("it was ended, because {violation}"));
+        }
+        Some(Ending::Stopped(signal)) => {
+            let limit = options.stopped_timeout;
+            return Some(format!(
+                "it was ended, because signal {signal} had stopped it for {limit:?}"
+            ));
+        }
+        _ => {}
     }
     let memory = &worker.link.memory;
     if memory.overflown.0.load(Ordering::Relaxed) != 0 {
