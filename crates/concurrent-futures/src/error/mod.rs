@@ -95,14 +95,22 @@ pub(crate) struct Loss {
     pub(crate) note: Option<String>,
     /// How often the task was begun, and each time lost.
     pub(crate) attempts: u32,
+    /// There is evidence that it ended for lack of memory.
+    pub(crate) lacked_memory: bool,
+    /// The function of the task, for who gave it no name.
+    pub(crate) function: Option<Cow<'static, str>>,
 }
 
 impl Loss {
-    /// This loss, of a task that was lost before as `previous` says.
-    pub(crate) fn next(&self, previous: Option<&TaskError>) -> Self {
-        let attempts = previous.map_or(0, TaskError::attempts) + 1;
+    /// This loss, of a task with this function that was lost before as `previous` says.
+    pub(crate) fn of_task(
+        &self,
+        function: Option<&'static str>,
+        previous: Option<&TaskError>,
+    ) -> Self {
         Self {
-            attempts,
+            attempts: previous.map_or(0, TaskError::attempts) + 1,
+            function: function.map(Cow::Borrowed),
             ..self.clone()
         }
     }
@@ -415,6 +423,17 @@ impl TaskError {
             What::WorkerLost(loss) => Some(loss.pid),
             _ => None,
         }
+    }
+
+    /// The worker process that the task was lost with has probably ended for lack of memory: the system had
+    /// refused it some, or the kernel's out-of-memory killer has been at work. The error's text says which. To
+    /// run the same task again in such a worker will mostly end the same way.
+    ///
+    /// This rests on evidence and not on proof; it is false where there is none. See
+    /// [`memory_limit`](crate::ProcessPoolBuilder::memory_limit) for an example.
+    #[must_use]
+    pub fn is_out_of_memory_likely(&self) -> bool {
+        matches!(&self.0.what, What::WorkerLost(loss) if loss.lacked_memory)
     }
 
     /// How many workers the task has cost, if it was lost with its worker: 1 for an ordinary loss, more

@@ -1,5 +1,6 @@
 //! Errors as they cross from a worker process: the kind, the texts, the place.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
@@ -47,6 +48,8 @@ enum WireWhat {
         exit: (u8, i32),
         note: Option<String>,
         attempts: u32,
+        lacked_memory: bool,
+        function: Option<String>,
     },
     Other(String),
 }
@@ -115,6 +118,8 @@ impl From<&TaskError> for WireError {
                 },
                 note: loss.note.clone(),
                 attempts: loss.attempts,
+                lacked_memory: loss.lacked_memory,
+                function: loss.function.clone().map(Cow::into_owned),
             },
             _ => WireWhat::Other(cut(error.to_string())),
         };
@@ -153,6 +158,8 @@ impl From<WireError> for TaskError {
                 exit,
                 note,
                 attempts,
+                lacked_memory,
+                function,
             } => {
                 let exit = match exit {
                     (0, code) => WorkerExit::Code(code),
@@ -164,6 +171,8 @@ impl From<WireError> for TaskError {
                     exit,
                     note,
                     attempts,
+                    lacked_memory,
+                    function: function.map(Cow::Owned),
                 })
             }
             WireWhat::Other(text) => {

@@ -116,6 +116,10 @@ impl<J: Job> Callable for JobCall<J> {
             J::call(conjure::<J::Function>(), arguments)
         })
     }
+
+    fn function() -> &'static str {
+        type_name::<J::Function>()
+    }
 }
 
 /// A call through a function pointer, whose name comes before the argument.
@@ -142,6 +146,10 @@ impl<A: Portable, T: Portable> Callable for PointerCall<A, T> {
             return false;
         };
         answer(arguments, out, |argument: A| Ok(function(argument)))
+    }
+
+    fn function() -> &'static str {
+        type_name::<fn(A) -> T>()
     }
 }
 

@@ -32,6 +32,8 @@ pub(super) mod reply {
     pub(crate) const ITEM_ERROR: u32 = 6;
     /// The chunk is over.
     pub(crate) const END: u32 = 7;
+    /// The limits of the worker could not be set; the payload is the error.
+    pub(crate) const NO_LIMITS: u32 = 8;
     /// Added to a kind whose bytes come by the channel.
     pub(crate) const LARGE: u32 = 1 << 8;
 }

@@ -4,7 +4,9 @@
 mod admission;
 mod callbacks;
 mod collector;
+mod cpu_share;
 mod limits;
+mod oom_kills;
 mod options;
 mod shared;
 mod state;
@@ -14,5 +16,6 @@ mod task;
 mod wait_set;
 mod worker_state;
 
+pub(super) use cpu_share::of_each as cpus_of_each;
 pub(super) use options::Options;
 pub(super) use shared::{Shared, encoded};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::executor::Observer;
 use crate::process::carried::Capture;
 use crate::process::record::Name;
+use crate::process::sys::Limits;
 
 /// Validated options.
 pub(in crate::process) struct Options {
@@ -26,4 +27,8 @@ pub(in crate::process) struct Options {
     pub(in crate::process) queue_bytes: Option<u64>,
     pub(in crate::process) observer: Option<Arc<dyn Observer>>,
     pub(in crate::process) contexts: Vec<Capture>,
+    pub(in crate::process) limits: Limits,
+    /// In bytes.
+    pub(in crate::process) max_memory_per_worker: Option<u64>,
+    pub(in crate::process) cpus_per_worker: usize,
 }

@@ -16,13 +16,14 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 
-use super::collector;
+use super::oom_kills::OomKills;
 use super::shared::Shared;
 use super::state::Actions;
-use super::worker_state::{Life, Link};
-use crate::error::{Clock, TaskError};
+use super::worker_state::{Gone, Life, Link};
+use super::{collector, cpu_share};
+use crate::error::{Clock, TaskError, WorkerExit};
 use crate::panic;
-use crate::process::sys::{Channel, Child, Launch, Program, Segment, Signal};
+use crate::process::sys::{Channel, Child, Exit, Launch, Program, Segment, Signal};
 use crate::process::worker::Hello;
 use crate::process::{clock, ring};
 
@@ -81,6 +82,7 @@ pub(in crate::process) fn start(pool: &Arc<Shared>) -> io::Result<()> {
         epoll,
         held: HashMap::new(),
         launches: 0,
+        oom_kills: None,
         idle_look: u64::MAX,
     };
     thread::Builder::new()
@@ -98,6 +100,8 @@ struct Supervisor {
     epoll: OwnedFd,
     held: HashMap<u64, Held>,
     launches: u64,
+    /// Since there was no worker.
+    oom_kills: Option<OomKills>,
     /// When to look for workers that were idle for too long.
     idle_look: u64,
 }
@@ -114,6 +118,8 @@ struct Held {
     gone_by: Option<u64>,
     /// It has closed its channel, and is killed if it is still there by then.
     hung_up_by: Option<u64>,
+    /// The pool has sent it SIGKILL.
+    was_killed: bool,
 }
 
 fn nanos(time: Duration) -> u64 {
@@ -305,8 +311,22 @@ impl Supervisor {
         };
         let _ = epoll::delete(&self.epoll, held.child.as_fd());
         let _ = epoll::delete(&self.epoll, held.link.channel.as_fd());
-        let exit = held.child.reap();
-        self.pool.exits().push((launch, exit));
+        let exit = match held.child.reap() {
+            Exit::Code(code) => WorkerExit::Code(code),
+            Exit::Signal(signal) => WorkerExit::Signal(signal),
+            Exit::Unknown => WorkerExit::Unknown,
+        };
+        let is_killed = exit == WorkerExit::Signal(Signal::KILL.as_raw());
+        let oom_kill = match &mut self.oom_kills {
+            // Those that the pool has killed are none of these.
+            Some(kills) if is_killed && !held.was_killed => kills.take(),
+            _ => None,
+        };
+        self.pool.exits().push(Gone {
+            launch,
+            exit,
+            oom_kill,
+        });
         self.pool.control.ring();
     }
 
@@ -364,13 +384,19 @@ impl Supervisor {
         let hello = Hello {
             max_payload: options.max_payload,
             has_initializer: options.initializer.is_some(),
+            limits: options.limits,
+            max_memory: options.max_memory_per_worker,
+            cpus: options.cpus_per_worker,
         };
         let hello = hello.to_bytes().map_err(io::Error::other)?;
         channel.send(&hello, &[memory.descriptor()])?;
+        if self.held.is_empty() {
+            self.oom_kills = Some(OomKills::new());
+        }
         let child = Launch {
             program,
             name: &options.name,
-            environment: &options.environment,
+            environment: &cpu_share::environment(options),
             current_dir: options.current_dir.as_deref(),
             stack_size: None,
             stdin,
@@ -403,6 +429,7 @@ impl Supervisor {
             stood_still: false,
             gone_by: None,
             hung_up_by: None,
+            was_killed: false,
         };
         if let Err(error) = watched {
             held.signal(Signal::KILL);
@@ -432,7 +459,8 @@ impl Held {
             (signal != Signal::KILL).then(|| self.gone_by.map_or(end, |gone_by| gone_by.min(end)));
     }
 
-    fn signal(&self, signal: Signal) {
+    fn signal(&mut self, signal: Signal) {
+        self.was_killed |= signal == Signal::KILL;
         // It has ended already, and its pidfd says so.
         let _ = self.child.signal_group(signal);
     }

@@ -5,11 +5,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::options::Options;
 use super::task::{Arguments, RemoteTask};
-use crate::error::{Direction, TaskError};
+use crate::error::{BoxError, Direction, TaskError, WorkerExit};
 use crate::executor::WorkerId;
 use crate::process::frame::{TaskHeader, reply, task};
 use crate::process::ring::{Memory, Phase, SLOTS, TASK_BYTES, Violation, Writer};
@@ -44,6 +44,14 @@ impl Link {
             futex::wake(bell.word().0);
         }
     }
+}
+
+/// A worker process that has ended.
+pub(in crate::process) struct Gone {
+    pub(in crate::process) launch: u64,
+    pub(in crate::process) exit: WorkerExit,
+    /// Of one that was killed: whether the kernel's out-of-memory killer was at work, if the system tells.
+    pub(in crate::process) oom_kill: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +92,8 @@ pub(in crate::process) struct Worker {
     pub(in crate::process) is_stuck: bool,
     /// It had no room, and has said nothing since.
     pub(in crate::process) is_full: bool,
+    /// It has too much memory, and begins nothing more.
+    pub(in crate::process) is_outgrown: bool,
     writer: Writer,
     entries: VecDeque<Entry>,
     /// The number of the first entry.
@@ -134,7 +144,8 @@ impl From<Violation> for Refusal {
 /// What a frame from the worker has brought about.
 pub(in crate::process) enum Applied {
     Ready,
-    NotReady(TaskError),
+    /// It will not be, for this reason.
+    NotReady(BoxError),
     /// An item of a chunk; more come.
     Item,
     Finished(Handed, Completion, u64),
@@ -172,6 +183,7 @@ impl Worker {
             given: 0,
             is_stuck: false,
             is_full: false,
+            is_outgrown: false,
             writer: Writer::default(),
             entries: VecDeque::new(),
             first: 0,
@@ -196,9 +208,16 @@ impl Worker {
 
     /// It may get one more task.
     pub(in crate::process) fn has_tasks_left(&self, options: &Options) -> bool {
-        options
-            .max_tasks_per_worker
-            .is_none_or(|most| self.given < most)
+        !self.is_outgrown
+            && options
+                .max_tasks_per_worker
+                .is_none_or(|most| self.given < most)
+    }
+
+    /// With how many bytes of memory it begins nothing more, if it says so.
+    pub(in crate::process) fn outgrown(&self) -> Option<u64> {
+        // Relaxed: it was published with a frame before.
+        Some(self.link.memory.outgrown.0.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
     }
 
     fn next_number(&self) -> u64 {
@@ -484,12 +503,17 @@ impl Worker {
                 return Ok(Applied::Item);
             }
             reply::READY => return Err(Violation("it was ready before")),
-            reply::NOT_READY if self.life != Life::Starting => {
+            reply::NOT_READY | reply::NO_LIMITS if self.life != Life::Starting => {
                 return Err(Violation("its initializer has run before"));
             }
-            reply::NOT_READY => {
-                let unknown = || TaskError::failed("the initializer failed");
-                return Ok(Applied::NotReady(reply.error.unwrap_or_else(unknown)));
+            reply::NOT_READY | reply::NO_LIMITS => {
+                let what = match reply.kind {
+                    reply::NOT_READY => "the initializer",
+                    _ => "setting the limits of a worker process",
+                };
+                let unknown = || TaskError::failed("the worker gave no error");
+                let error = reply.error.unwrap_or_else(unknown);
+                return Ok(Applied::NotReady(error.into_cause(what)));
             }
             _ => {}
         }
@@ -516,6 +540,7 @@ impl Worker {
             return Ok(Applied::Item);
         }
         self.is_stuck = false;
+        let is_outgrown = self.outgrown().is_some();
         if reply.number != number {
             return Err(Violation("a result came out of order"));
         }
@@ -534,7 +559,8 @@ impl Worker {
                     chunk.spoil(error)?;
                 }
                 chunk.nanos = chunk.nanos.saturating_add(reply.nanos);
-                let was_asked_to_stop = chunk.handed > 0;
+                // Or it begins nothing more, and others go on.
+                let was_asked_to_stop = chunk.handed > 0 && !is_outgrown;
                 if was_asked_to_stop {
                     for _ in 0..chunk.left() {
                         chunk.push_error(&TaskError::cancelled());

@@ -29,8 +29,10 @@ pub(in crate::process) struct Memory {
     pub(in crate::process) room_bell: Padded<Bell>,
     /// The pool sleeps on it.
     pub(in crate::process) results_bell: Padded<Bell>,
-    /// Not 0 once the worker's stack has overflown.
-    pub(in crate::process) overflown: Padded<AtomicU32>,
+    /// What the worker knows of its death by a signal, as `sys` writes it.
+    pub(in crate::process) fatal: Padded<AtomicU32>,
+    /// Not 0 once the worker begins nothing more, because it has so many bytes of memory.
+    pub(in crate::process) outgrown: Padded<AtomicU64>,
     pub(in crate::process) note: Note,
     slots: [Slot; SLOTS],
     pub(in crate::process) tasks: Ring<TASK_WORDS>,

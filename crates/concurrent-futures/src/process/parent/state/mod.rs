@@ -97,6 +97,8 @@ pub(in crate::process) struct Actions {
     pub(in crate::process) retry: bool,
     /// Nothing is taken any more, for this reason.
     pub(in crate::process) closed: Option<TaskError>,
+    /// Workers that are replaced because they have so many bytes of memory: their process ids.
+    pub(in crate::process) outgrown: Vec<(u32, u64)>,
     /// To be dropped.
     pub(in crate::process) discarded: Vec<RemoteTask>,
 }

@@ -8,10 +8,11 @@ use crate::error::{BoxError, Loss, Ran, Rejection, TaskError, WorkerExit};
 use crate::process::parent::options::Options;
 use crate::process::parent::task::RemoteTask;
 use crate::process::parent::worker_state::{
-    Completion, Ending, Handed, Life, Link, Refusal, Worker,
+    Completion, Ending, Gone, Handed, Life, Link, Refusal, Worker,
 };
+use crate::process::record;
 use crate::process::ring::{Phase, Violation};
-use crate::process::sys::Signal;
+use crate::process::sys::{FatalNote, Signal};
 
 /// How many times in a row a worker may die before it is ready, while there is no other, before the
 /// tasks that wait for it fail.
@@ -150,13 +151,12 @@ impl State {
     /// A worker process is gone, and all that it had said was taken in.
     pub(in crate::process) fn lost(
         &mut self,
-        launch: u64,
-        exit: WorkerExit,
+        gone: &Gone,
         options: &Options,
         now: u64,
         actions: &mut Actions,
     ) {
-        let Some(index) = self.index_of(launch) else {
+        let Some(index) = self.index_of(gone.launch) else {
             return;
         };
         let mut worker = self.workers.swap_remove(index);
@@ -165,12 +165,7 @@ impl State {
         actions.notify = true;
         let was_starting = worker.life == Life::Starting;
         let was_expected = worker.life == Life::Leaving && worker.unfinished() == 0;
-        let loss = Loss {
-            pid: worker.link.pid,
-            exit,
-            note: note_of(&worker),
-            attempts: 0,
-        };
+        let loss = loss_of(&worker, gone, options);
         let mut again = Vec::new();
         let mut has_begun = false;
         for (number, handed) in worker.take_all() {
@@ -183,7 +178,10 @@ impl State {
                         error,
                     }) if *stopped == number => error.clone(),
                     Some(Ending::Aborted) => TaskError::aborted(),
-                    _ => TaskError::worker_lost(loss.next(handed.task.loss.as_ref())),
+                    _ => {
+                        let function = record::function_of(handed.task.call);
+                        TaskError::worker_lost(loss.of_task(function, handed.task.loss.as_ref()))
+                    }
                 };
                 let begun = worker.link.memory.slot(number).items_begun();
                 again.extend(self.lost_task(handed, begun, error, actions));
@@ -312,13 +310,28 @@ impl State {
     }
 }
 
-/// What a worker has left behind to explain its end.
-fn note_of(worker: &Worker) -> Option<String> {
+/// What is known of a worker's end, but for the task.
+fn loss_of(worker: &Worker, gone: &Gone, options: &Options) -> Loss {
+    let (note, lacked_memory) = match reason_of(worker) {
+        Some(reason) => (Some(reason), false),
+        None => explained(worker, gone, options),
+    };
+    Loss {
+        pid: worker.link.pid,
+        exit: gone.exit,
+        note,
+        attempts: 0,
+        lacked_memory,
+        function: None,
+    }
+}
+
+/// Why a worker has ended, where that is certain.
+fn reason_of(worker: &Worker) -> Option<String> {
     if let Some(Ending::Violation(violation)) = &worker.ending {
         return Some(format!("it was ended, because {violation}"));
     }
-    let memory = &worker.link.memory;
-    if memory.overflown.0.load(Ordering::Relaxed) != 0 {
+    if FatalNote::read(&worker.link.memory.fatal.0) == Some(FatalNote::StackOverflow) {
         return Some("stack overflow".to_owned());
     }
     if worker.link.has_hung_up.load(Ordering::Relaxed) {
@@ -327,5 +340,45 @@ fn note_of(worker: &Worker) -> Option<String> {
                 .to_owned(),
         );
     }
-    memory.note.read()
+    None
+}
+
+/// What a worker has left behind to explain its end, and what speaks for a lack of memory. True if that
+/// is evidence, and not only possible.
+fn explained(worker: &Worker, gone: &Gone, options: &Options) -> (Option<String>, bool) {
+    const SIGABRT: i32 = Signal::ABORT.as_raw();
+    const SIGSEGV: i32 = Signal::SEGV.as_raw();
+    const SIGKILL: i32 = Signal::KILL.as_raw();
+    let memory = &worker.link.memory;
+    let note = memory.note.read();
+    let limit = options.limits.memory;
+    let was_refused = FatalNote::read(&memory.fatal.0) == Some(FatalNote::OutOfMemory);
+    let (lack, is_evident) = match (gone.exit, limit) {
+        (WorkerExit::Signal(SIGKILL), _) if gone.oom_kill == Some(true) => (
+            "out of memory: the kernel's out-of-memory killer was at work in its control group"
+                .to_owned(),
+            true,
+        ),
+        (WorkerExit::Signal(SIGKILL), _) if gone.oom_kill.is_none() && worker.ending.is_none() => (
+            "perhaps by the kernel's out-of-memory killer".to_owned(),
+            false,
+        ),
+        (WorkerExit::Signal(_), Some(limit)) if was_refused => (
+            format!("out of memory: it was refused some, and memory_limit is {limit} bytes"),
+            true,
+        ),
+        (WorkerExit::Signal(_), None) if was_refused => {
+            ("out of memory: the system refused it some".to_owned(), true)
+        }
+        (WorkerExit::Signal(SIGABRT | SIGSEGV), Some(limit)) if note.is_none() => (
+            format!("perhaps out of memory: memory_limit is {limit} bytes"),
+            false,
+        ),
+        _ => return (note, false),
+    };
+    let text = match note {
+        Some(note) => format!("{note}; {lack}"),
+        None => lack,
+    };
+    (Some(text), is_evident)
 }
