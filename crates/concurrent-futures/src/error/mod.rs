@@ -95,8 +95,8 @@ pub(crate) struct Loss {
     pub(crate) note: Option<String>,
     /// How often the task was begun, and each time lost.
     pub(crate) attempts: u32,
-    /// There is evidence that it ended for lack of memory.
-    pub(crate) lacked_memory: bool,
+    /// There is evidence that memory was lacking.
+    pub(crate) lacks_memory: bool,
     /// The function of the task, for who gave it no name.
     pub(crate) function: Option<Cow<'static, str>>,
 }
@@ -425,15 +425,19 @@ impl TaskError {
         }
     }
 
-    /// The worker process that the task was lost with has probably ended for lack of memory: the system had
-    /// refused it some, or the kernel's out-of-memory killer has been at work. The error's text says which. To
-    /// run the same task again in such a worker will mostly end the same way.
+    /// The worker process that the task was lost with has probably ended for lack of memory. The error's text
+    /// says what speaks for that:
     ///
-    /// This rests on evidence and not on proof; it is false where there is none. See
-    /// [`memory_limit`](crate::ProcessPoolBuilder::memory_limit) for an example.
+    /// - the system had refused it memory, as far as it could still see that when it died;
+    /// - it aborted without a panic, in a pool with a
+    ///   [`memory_limit`](crate::ProcessPoolBuilder::memory_limit);
+    /// - it was killed by somebody else than the pool, and the kernel's out-of-memory killer has been at work in
+    ///   its control group.
+    ///
+    /// All this is evidence and no proof. False where there is none.
     #[must_use]
     pub fn is_out_of_memory_likely(&self) -> bool {
-        matches!(&self.0.what, What::WorkerLost(loss) if loss.lacked_memory)
+        matches!(&self.0.what, What::WorkerLost(loss) if loss.lacks_memory)
     }
 
     /// How many workers the task has cost, if it was lost with its worker: 1 for an ordinary loss, more

@@ -48,7 +48,7 @@ enum WireWhat {
         exit: (u8, i32),
         note: Option<String>,
         attempts: u32,
-        lacked_memory: bool,
+        lacks_memory: bool,
         function: Option<String>,
     },
     Other(String),
@@ -118,7 +118,7 @@ impl From<&TaskError> for WireError {
                 },
                 note: loss.note.clone(),
                 attempts: loss.attempts,
-                lacked_memory: loss.lacked_memory,
+                lacks_memory: loss.lacks_memory,
                 function: loss.function.clone().map(Cow::into_owned),
             },
             _ => WireWhat::Other(cut(error.to_string())),
@@ -158,7 +158,7 @@ impl From<WireError> for TaskError {
                 exit,
                 note,
                 attempts,
-                lacked_memory,
+                lacks_memory,
                 function,
             } => {
                 let exit = match exit {
@@ -171,7 +171,7 @@ impl From<WireError> for TaskError {
                     exit,
                     note,
                     attempts,
-                    lacked_memory,
+                    lacks_memory,
                     function: function.map(Cow::Owned),
                 })
             }

@@ -6,8 +6,9 @@
 //! fault happens again and ends the process as it would have without us.
 //!
 //! Who is refused memory by the system finds ENOMEM in `errno`, and programs that cannot go on then abort (as Rust's
-//! do) or follow a null pointer. So what `errno` holds on the thread that dies is evidence, and no proof: it may be a
-//! refusal that the program has lived with for long.
+//! do) or follow a null pointer. So ENOMEM in `errno` of the thread that dies is evidence. It is no proof, since the
+//! program may have lived with the refusal for long; nor is something else there, since a program may do a lot before it
+//! gives up, such as to print a backtrace.
 
 use std::cell::UnsafeCell;
 use std::io;

@@ -64,7 +64,7 @@ fn task(priority: i32, attempts: u32) -> RemoteTask {
         exit: WorkerExit::Unknown,
         note: None,
         attempts,
-        lacked_memory: false,
+        lacks_memory: false,
         function: None,
     };
     RemoteTask {

@@ -312,16 +312,25 @@ impl State {
 
 /// What is known of a worker's end, but for the task.
 fn loss_of(worker: &Worker, gone: &Gone, options: &Options) -> Loss {
-    let (note, lacked_memory) = match reason_of(worker) {
+    let (note, lacks_memory) = match reason_of(worker) {
         Some(reason) => (Some(reason), false),
-        None => explained(worker, gone, options),
+        None => {
+            let note = worker.link.memory.note.read();
+            match lack_of_memory(worker, gone, note.is_some(), options.limits.memory) {
+                Some((lack, is_likely)) => {
+                    let note = note.map_or(lack.clone(), |note| format!("{note}; {lack}"));
+                    (Some(note), is_likely)
+                }
+                None => (note, false),
+            }
+        }
     };
     Loss {
         pid: worker.link.pid,
         exit: gone.exit,
         note,
         attempts: 0,
-        lacked_memory,
+        lacks_memory,
         function: None,
     }
 }
@@ -343,42 +352,46 @@ fn reason_of(worker: &Worker) -> Option<String> {
     None
 }
 
-/// What a worker has left behind to explain its end, and what speaks for a lack of memory. True if that
-/// is evidence, and not only possible.
-fn explained(worker: &Worker, gone: &Gone, options: &Options) -> (Option<String>, bool) {
-    const SIGABRT: i32 = Signal::ABORT.as_raw();
-    const SIGSEGV: i32 = Signal::SEGV.as_raw();
-    const SIGKILL: i32 = Signal::KILL.as_raw();
-    let memory = &worker.link.memory;
-    let note = memory.note.read();
-    let limit = options.limits.memory;
-    let was_refused = FatalNote::read(&memory.fatal.0) == Some(FatalNote::OutOfMemory);
-    let (lack, is_evident) = match (gone.exit, limit) {
-        (WorkerExit::Signal(SIGKILL), _) if gone.oom_kill == Some(true) => (
-            "out of memory: the kernel's out-of-memory killer was at work in its control group"
-                .to_owned(),
-            true,
-        ),
-        (WorkerExit::Signal(SIGKILL), _) if gone.oom_kill.is_none() && worker.ending.is_none() => (
-            "perhaps by the kernel's out-of-memory killer".to_owned(),
-            false,
-        ),
-        (WorkerExit::Signal(_), Some(limit)) if was_refused => (
+/// What speaks for a lack of memory as the cause of a worker's end; and whether it makes that likely, or
+/// only possible. `limit` is that of its memory.
+fn lack_of_memory(
+    worker: &Worker,
+    gone: &Gone,
+    has_panicked: bool,
+    limit: Option<u64>,
+) -> Option<(String, bool)> {
+    let WorkerExit::Signal(signal) = gone.exit else {
+        return None;
+    };
+    if signal == Signal::KILL.as_raw() {
+        return match gone.oom_kill {
+            Some(true) => {
+                let text = "out of memory: the kernel's out-of-memory killer has been at work in \
+                            its control group";
+                Some((text.to_owned(), true))
+            }
+            // The count has not changed.
+            Some(false) => None,
+            // Who was ended by the pool is no riddle.
+            None if worker.ending.is_some() => None,
+            None => Some((
+                "perhaps by the kernel's out-of-memory killer".to_owned(),
+                false,
+            )),
+        };
+    }
+    let was_refused = FatalNote::read(&worker.link.memory.fatal.0) == Some(FatalNote::OutOfMemory);
+    match limit {
+        Some(limit) if was_refused => Some((
             format!("out of memory: it was refused some, and memory_limit is {limit} bytes"),
             true,
-        ),
-        (WorkerExit::Signal(_), None) if was_refused => {
-            ("out of memory: the system refused it some".to_owned(), true)
-        }
-        (WorkerExit::Signal(SIGABRT | SIGSEGV), Some(limit)) if note.is_none() => (
-            format!("perhaps out of memory: memory_limit is {limit} bytes"),
-            false,
-        ),
-        _ => return (note, false),
-    };
-    let text = match note {
-        Some(note) => format!("{note}; {lack}"),
-        None => lack,
-    };
-    (Some(text), is_evident)
+        )),
+        None if was_refused => Some(("out of memory: the system refused it some".to_owned(), true)),
+        // So ends a Rust program whose allocation has failed, and hardly anything else that did not panic.
+        Some(limit) if signal == Signal::ABORT.as_raw() && !has_panicked => Some((
+            format!("probably out of memory: memory_limit is {limit} bytes"),
+            true,
+        )),
+        _ => None,
+    }
 }
