@@ -17,10 +17,6 @@ pub(crate) fn default_threads() -> usize {
 static SHARE: AtomicUsize = AtomicUsize::new(0);
 
 /// Tells this process its share of the CPUs, at least 1.
-#[cfg_attr(
-    not(target_os = "linux"),
-    expect(dead_code, reason = "processes are told")
-)]
 pub(crate) fn set_share(cpus: usize) {
     SHARE.store(cpus.max(1), Ordering::Relaxed);
 }

@@ -102,17 +102,10 @@ pub(crate) struct Loss {
 }
 
 impl Loss {
-    /// This loss, of a task with this function that was lost before as `previous` says.
-    pub(crate) fn of_task(
-        &self,
-        function: Option<&'static str>,
-        previous: Option<&TaskError>,
-    ) -> Self {
-        Self {
-            attempts: previous.map_or(0, TaskError::attempts) + 1,
-            function: function.map(Cow::Borrowed),
-            ..self.clone()
-        }
+    /// This loss, of a task that was lost before as `previous` says.
+    pub(crate) fn next(self, previous: Option<&TaskError>) -> Self {
+        let attempts = previous.map_or(0, TaskError::attempts) + 1;
+        Self { attempts, ..self }
     }
 }
 

@@ -324,8 +324,8 @@ impl ProcessPoolBuilder {
     /// The size in bytes beyond which workers can write no file (`RLIMIT_FSIZE`); no limit by default. A write
     /// beyond it is an error, [`FileTooLarge`](std::io::ErrorKind::FileTooLarge), and does not end the worker.
     ///
-    /// It holds for standard output where that is a file; and for results above 128 KiB, which travel in files in
-    /// memory: one that is larger than the limit is an error of its task.
+    /// It holds for standard output where that is a file, and for files in memory. So a result above 128 KiB that
+    /// is larger than the limit is an error of its task, and a pool of processes inside of a task needs 2 MiB.
     pub fn file_size_limit(mut self, bytes: u64) -> Self {
         self.limits.file_size = Some(bytes);
         self

@@ -390,9 +390,6 @@ impl Supervisor {
         };
         let hello = hello.to_bytes().map_err(io::Error::other)?;
         channel.send(&hello, &[memory.descriptor()])?;
-        if self.held.is_empty() {
-            self.oom_kills = Some(OomKills::new());
-        }
         let child = Launch {
             program,
             name: &options.name,
@@ -402,6 +399,9 @@ impl Supervisor {
             stdin,
         }
         .launch()?;
+        if self.held.is_empty() {
+            self.oom_kills = Some(OomKills::new());
+        }
         self.launches += 1;
         let link = Arc::new(Link {
             launch: self.launches,

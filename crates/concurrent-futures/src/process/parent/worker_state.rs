@@ -540,7 +540,7 @@ impl Worker {
             return Ok(Applied::Item);
         }
         self.is_stuck = false;
-        let is_outgrown = self.outgrown().is_some();
+        let is_outgrown = reply.kind != reply::VALUE && self.outgrown().is_some();
         if reply.number != number {
             return Err(Violation("a result came out of order"));
         }

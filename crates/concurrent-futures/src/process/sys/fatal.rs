@@ -58,9 +58,13 @@ impl FatalNote {
 
     /// Only what is allowed in a handler.
     fn write(self) {
+        // The memory is not mapped in a forked copy, whose death is not the worker's either.
+        if signals::is_forked() {
+            return;
+        }
         // Acquire: pairs with the Release of `set_fatal_note`.
         let word = NOTE.load(Acquire);
-        // SAFETY: the pointer is null or was made from a reference that is valid for ever.
+        // SAFETY: the pointer is null or was made from a reference that is valid as long as this process lives.
         if let Some(word) = unsafe { word.as_ref() } {
             // The first is the cause: who overflows the stack may abort then.
             let _ = word.compare_exchange(0, self as u32, Release, Relaxed);

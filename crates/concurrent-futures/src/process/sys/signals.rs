@@ -119,6 +119,11 @@ pub(super) fn follow(parent: u32) {
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal as libc::c_ulong, 0, 0, 0) };
 }
 
+/// Whether this process is not the worker, but one that a task has made by `fork`.
+pub(super) fn is_forked() -> bool {
+    std::process::id() != SELF.load(Relaxed)
+}
+
 /// Whether the process that started this one is still its parent.
 pub(super) fn has_parent() -> bool {
     std::os::unix::process::parent_id() == PARENT.load(Relaxed)
@@ -133,7 +138,7 @@ unsafe extern "C" fn parent_may_have_died(
 ) {
     // Only system calls, which are allowed here; `errno` is not touched, since rustix calls the kernel itself and
     // these two of libc cannot fail.
-    if std::process::id() == SELF.load(Relaxed) && !has_parent() {
+    if !is_forked() && !has_parent() {
         end_group();
     }
 }

@@ -1,5 +1,6 @@
 //! Workers that come and go.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -166,6 +167,10 @@ impl State {
         let was_starting = worker.life == Life::Starting;
         let was_expected = worker.life == Life::Leaving && worker.unfinished() == 0;
         let loss = loss_of(&worker, gone, options);
+        let loss_of_task = |task: &RemoteTask| Loss {
+            function: record::function_of(task.call).map(Cow::Borrowed),
+            ..loss.clone()
+        };
         let mut again = Vec::new();
         let mut has_begun = false;
         for (number, handed) in worker.take_all() {
@@ -179,8 +184,8 @@ impl State {
                     }) if *stopped == number => error.clone(),
                     Some(Ending::Aborted) => TaskError::aborted(),
                     _ => {
-                        let function = record::function_of(handed.task.call);
-                        TaskError::worker_lost(loss.of_task(function, handed.task.loss.as_ref()))
+                        let loss = loss_of_task(&handed.task);
+                        TaskError::worker_lost(loss.next(handed.task.loss.as_ref()))
                     }
                 };
                 let begun = worker.link.memory.slot(number).items_begun();
@@ -189,7 +194,7 @@ impl State {
                 let mut task = handed.task;
                 task.returns += u32::from(again.is_empty() && !has_begun);
                 if task.returns > MOST_RETURNS {
-                    let error = TaskError::worker_lost(loss.clone()).never_run();
+                    let error = TaskError::worker_lost(loss_of_task(&task)).never_run();
                     self.give_up(task, &error, actions);
                 } else {
                     again.push(task);
@@ -316,13 +321,10 @@ fn loss_of(worker: &Worker, gone: &Gone, options: &Options) -> Loss {
         Some(reason) => (Some(reason), false),
         None => {
             let note = worker.link.memory.note.read();
-            match lack_of_memory(worker, gone, note.is_some(), options.limits.memory) {
-                Some((lack, is_likely)) => {
-                    let note = note.map_or(lack.clone(), |note| format!("{note}; {lack}"));
-                    (Some(note), is_likely)
-                }
-                None => (note, false),
-            }
+            let lack = lack_of_memory(worker, gone, note.is_some(), options.limits.memory);
+            let is_likely = lack.as_ref().is_some_and(|(_, is_likely)| *is_likely);
+            let texts: Vec<_> = note.into_iter().chain(lack.map(|(text, _)| text)).collect();
+            ((!texts.is_empty()).then(|| texts.join("; ")), is_likely)
         }
     };
     Loss {
