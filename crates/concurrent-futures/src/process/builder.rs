@@ -161,7 +161,8 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// Sets an environment variable of the workers, which otherwise have those of this process.
+    /// Sets an environment variable of the workers, which otherwise have those of this process, and some that
+    /// say how many [CPUs](Self::cpus_per_worker) to use.
     pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.environment.push((key.into(), Some(value.into())));
         self
