@@ -559,7 +559,7 @@ impl Worker {
                     chunk.spoil(error)?;
                 }
                 chunk.nanos = chunk.nanos.saturating_add(reply.nanos);
-                // Or it begins nothing more, and others go on.
+                // If items are left it was asked to stop; or it has too much memory, and another one goes on.
                 let was_asked_to_stop = chunk.handed > 0 && !is_outgrown;
                 if was_asked_to_stop {
                     for _ in 0..chunk.left() {
