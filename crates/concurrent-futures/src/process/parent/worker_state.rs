@@ -217,7 +217,7 @@ impl Worker {
     /// With how many bytes of memory it begins nothing more, if it says so.
     pub(in crate::process) fn outgrown(&self) -> Option<u64> {
         // Relaxed: it was published with a frame before.
-        Some(self.link.memory.outgrown.0.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
+        Some(self.link.memory.last.0.outgrown.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
     }
 
     fn next_number(&self) -> u64 {

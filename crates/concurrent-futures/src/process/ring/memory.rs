@@ -29,14 +29,20 @@ pub(in crate::process) struct Memory {
     pub(in crate::process) room_bell: Padded<Bell>,
     /// The pool sleeps on it.
     pub(in crate::process) results_bell: Padded<Bell>,
-    /// What the worker knows of its death by a signal, as `sys` writes it.
-    pub(in crate::process) fatal: Padded<AtomicU32>,
-    /// Not 0 once the worker begins nothing more, because it has so many bytes of memory.
-    pub(in crate::process) outgrown: Padded<AtomicU64>,
+    pub(in crate::process) last: Padded<Last>,
     pub(in crate::process) note: Note,
     slots: [Slot; SLOTS],
     pub(in crate::process) tasks: Ring<TASK_WORDS>,
     pub(in crate::process) results: Ring<RESULT_WORDS>,
+}
+
+/// What a worker says of itself once, when it ends.
+#[repr(C)]
+pub(in crate::process) struct Last {
+    /// What it knows of its death by a signal, as `sys` writes it.
+    pub(in crate::process) fatal: AtomicU32,
+    /// Not 0 once it begins nothing more, because it has so many bytes of memory.
+    pub(in crate::process) outgrown: AtomicU64,
 }
 
 /// On a cache line of its own.

@@ -54,7 +54,7 @@ pub(in crate::process) fn serve(hello: &[u8], segment: OwnedFd, channel: Channel
     };
     // Until the process ends: panic hook and signal handler write to it.
     let memory: &'static Memory = Box::leak(Box::new(memory));
-    sys::set_fatal_note(&memory.fatal.0);
+    sys::set_fatal_note(&memory.last.0.fatal);
     note_panics(memory);
     cpus::set_share(hello.cpus);
     let mut worker = Worker {
@@ -334,7 +334,7 @@ impl Worker {
     fn look_at_memory(&mut self) {
         if let Some(bytes) = self.growth.beyond(self.now) {
             // Relaxed: published with that frame.
-            self.memory.outgrown.0.store(bytes, Ordering::Relaxed);
+            self.memory.last.0.outgrown.store(bytes, Ordering::Relaxed);
             self.is_outgrown = true;
         }
     }

@@ -342,7 +342,7 @@ fn reason_of(worker: &Worker) -> Option<String> {
     if let Some(Ending::Violation(violation)) = &worker.ending {
         return Some(format!("it was ended, because {violation}"));
     }
-    if FatalNote::read(&worker.link.memory.fatal.0) == Some(FatalNote::StackOverflow) {
+    if FatalNote::read(&worker.link.memory.last.0.fatal) == Some(FatalNote::StackOverflow) {
         return Some("stack overflow".to_owned());
     }
     if worker.link.has_hung_up.load(Ordering::Relaxed) {
@@ -382,7 +382,8 @@ fn lack_of_memory(
             )),
         };
     }
-    let was_refused = FatalNote::read(&worker.link.memory.fatal.0) == Some(FatalNote::OutOfMemory);
+    let was_refused =
+        FatalNote::read(&worker.link.memory.last.0.fatal) == Some(FatalNote::OutOfMemory);
     match limit {
         Some(limit) if was_refused => Some((
             format!("out of memory: it was refused some, and memory_limit is {limit} bytes"),
