@@ -17,12 +17,63 @@ fn main() {
         Some("few-processes") => few_processes(),
         Some("descriptors-come-and-go") => descriptors_come_and_go(),
         Some("processes-come-and-go") => processes_come_and_go(),
+        Some("less-nice") => less_nice(),
+        Some("out-of-memory") => out_of_memory(),
         other => panic!("unknown hardship: {other:?}"),
     }
 }
 
 fn crash() -> u32 {
     std::process::abort()
+}
+
+fn chain(error: &TaskError) -> String {
+    let mut text = format!("{error}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}
+
+/// Workers may not have a higher priority, even those of root.
+fn less_nice() {
+    const CAP_SYS_NICE: libc::c_ulong = 23;
+    // SAFETY: it takes numbers. Refused, where this process does not have it.
+    unsafe { libc::prctl(libc::PR_CAPBSET_DROP, CAP_SYS_NICE, 0, 0, 0) };
+    let pool = ProcessPoolExecutor::builder().max_workers(1).nice(-3);
+    let pool = pool.build().unwrap();
+    let error = pool.submit(u64::pow, (2, 10)).result().unwrap_err();
+    let text = chain(&error);
+    assert_eq!(error.rejection(), Some(Rejection::Broken), "{text}");
+    assert!(text.contains("nice(-3): "), "{text}");
+    pool.blocking_shutdown(Default::default()).unwrap();
+}
+
+/// This process and its workers have 64 MiB together.
+fn out_of_memory() {
+    let fill = |bytes: usize| vec![1_u8; bytes].len();
+    let pool = ProcessPoolExecutor::new(1);
+    for _ in 0..2 {
+        let error = pool.submit(fill, 256 << 20).result().unwrap_err();
+        assert_eq!(error.worker_exit(), Some(WorkerExit::Signal(libc::SIGKILL)));
+        assert!(error.is_out_of_memory_likely(), "{error}");
+        assert!(
+            error.to_string().contains("out-of-memory killer"),
+            "{error}"
+        );
+        assert_eq!(pool.submit(fill, 1 << 20).result().unwrap(), 1 << 20);
+    }
+    // Who is killed by somebody else is not taken for such a one.
+    let hurt = || {
+        // SAFETY: it takes numbers.
+        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+    };
+    let error = pool.submit(hurt, ()).result().unwrap_err();
+    assert!(!error.is_out_of_memory_likely(), "{error}");
+    assert!(!error.to_string().contains("killer"), "{error}");
+    pool.blocking_shutdown(Default::default()).unwrap();
 }
 
 /// Nobody learns how a child has ended.
@@ -103,12 +154,7 @@ fn assert_rejected(future: TaskFuture<u64>, errno: i32) {
 }
 
 fn assert_no_worker(error: &TaskError, errno: i32) {
-    let mut text = format!("{error}");
-    let mut cause = std::error::Error::source(error);
-    while let Some(next) = cause {
-        text = format!("{text}: {next}");
-        cause = next.source();
-    }
+    let text = chain(error);
     assert_eq!(error.rejection(), Some(Rejection::NoWorker), "{text}");
     let expected = io::Error::from_raw_os_error(errno).to_string();
     assert!(text.contains(&expected), "{text}");

@@ -17,6 +17,7 @@ mod panics;
 mod places;
 mod priorities;
 mod process_life;
+mod process_limits;
 mod process_output;
 mod processes;
 mod promise;

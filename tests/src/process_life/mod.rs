@@ -16,3 +16,5 @@ mod shutdown;
 mod start;
 mod system;
 mod visit;
+
+pub(crate) use programs::{hardship, in_little_memory};

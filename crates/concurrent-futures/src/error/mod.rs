@@ -97,16 +97,17 @@ pub(crate) struct Loss {
     pub(crate) note: Option<String>,
     /// How often the task was begun, and each time lost.
     pub(crate) attempts: u32,
+    /// There is evidence that memory was lacking.
+    pub(crate) lacks_memory: bool,
+    /// The function of the task, for who gave it no name.
+    pub(crate) function: Option<Cow<'static, str>>,
 }
 
 impl Loss {
     /// This loss, of a task that was lost before as `previous` says.
-    pub(crate) fn next(&self, previous: Option<&TaskError>) -> Self {
+    pub(crate) fn next(self, previous: Option<&TaskError>) -> Self {
         let attempts = previous.map_or(0, TaskError::attempts) + 1;
-        Self {
-            attempts,
-            ..self.clone()
-        }
+        Self { attempts, ..self }
     }
 }
 
@@ -431,6 +432,21 @@ impl TaskError {
             What::WorkerLost(loss) => Some(loss.pid),
             _ => None,
         }
+    }
+
+    /// The worker process that the task was lost with has probably ended for lack of memory. The error's text
+    /// says what speaks for that:
+    ///
+    /// - the system had refused it memory, as far as it could still see that when it died;
+    /// - it aborted without a panic, in a pool with a
+    ///   [`memory_limit`](crate::ProcessPoolBuilder::memory_limit);
+    /// - it was killed by somebody else than the pool, and the kernel's out-of-memory killer has been at work in
+    ///   its control group.
+    ///
+    /// All this is evidence and no proof. False where there is none.
+    #[must_use]
+    pub fn is_out_of_memory_likely(&self) -> bool {
+        matches!(&self.0.what, What::WorkerLost(loss) if loss.lacks_memory)
     }
 
     /// How many workers the task has cost, if it was lost with its worker: 1 for an ordinary loss, more

@@ -1,5 +1,6 @@
 //! Errors as they cross from a worker process: the kind, the texts, the place.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
@@ -48,6 +49,8 @@ enum WireWhat {
         exit: (u8, i32),
         note: Option<String>,
         attempts: u32,
+        lacks_memory: bool,
+        function: Option<String>,
     },
     Other(String),
 }
@@ -116,6 +119,8 @@ impl From<&TaskError> for WireError {
                 },
                 note: loss.note.clone(),
                 attempts: loss.attempts,
+                lacks_memory: loss.lacks_memory,
+                function: loss.function.clone().map(Cow::into_owned),
             },
             _ => WireWhat::Other(cut(error.to_string())),
         };
@@ -159,6 +164,8 @@ impl From<WireError> for TaskError {
                 exit,
                 note,
                 attempts,
+                lacks_memory,
+                function,
             } => {
                 let exit = match exit {
                     (0, code) => WorkerExit::Code(code),
@@ -170,6 +177,8 @@ impl From<WireError> for TaskError {
                     exit,
                     note,
                     attempts,
+                    lacks_memory,
+                    function: function.map(Cow::Owned),
                 })
             }
             WireWhat::Other(text) => {

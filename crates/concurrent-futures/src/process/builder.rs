@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use super::call::{Initialize, InitializerCall, encode};
 use super::carried::{Capture, capture_into};
-use super::parent::Options;
-use super::parent::Shared;
+use super::parent::{Options, Shared, cpus_of_each};
 use super::pool::ProcessPoolExecutor;
 use super::record::{Name, conjure, name_of};
+use super::sys::Limits;
 use super::{sys, worker};
 use crate::cpus;
 use crate::error::{BoxError, Direction, TaskError};
@@ -26,6 +26,9 @@ const DEFAULT_KILL_GRACE: Duration = Duration::from_secs(3);
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const DEFAULT_MAX_PAYLOAD: u64 = 2 << 30;
 const DEFAULT_STOPPED_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A worker has a few, and needs more for large values.
+const LEAST_DESCRIPTORS: u64 = 32;
 
 /// The kernel allows little more for the name of shared memory.
 const MOST_NAME: usize = 200;
@@ -69,6 +72,9 @@ pub struct ProcessPoolBuilder {
     finalizer: Option<Result<(Name, Vec<u8>), TaskError>>,
     capture_output: bool,
     stopped_timeout: Duration,
+    limits: Limits,
+    max_memory_per_worker: Option<u64>,
+    cpus_per_worker: Option<usize>,
 }
 
 /// An initializer, or a finalizer, whose function is made anew in the worker.
@@ -128,6 +134,9 @@ impl ProcessPoolBuilder {
             finalizer: None,
             capture_output: false,
             stopped_timeout: DEFAULT_STOPPED_TIMEOUT,
+            limits: Limits::default(),
+            max_memory_per_worker: None,
+            cpus_per_worker: None,
         }
     }
 
@@ -171,7 +180,8 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// Sets an environment variable of the workers, which otherwise have those of this process.
+    /// Sets an environment variable of the workers, which otherwise have those of this process, and some that
+    /// say how many [CPUs](Self::cpus_per_worker) to use.
     pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.environment.push((key.into(), Some(value.into())));
         self
@@ -342,12 +352,108 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// The most memory of its own that a worker may have, in bytes; no limit by default. It is the kernel's limit
+    /// of what can be written and is not shared (`RLIMIT_DATA`): the heap and the stacks of threads, whether used
+    /// yet or not. A worker begins with about 10 MB, of which 8 MiB are the stack of the thread that runs tasks.
+    ///
+    /// A worker that is refused memory mostly dies of it. That costs the task that it ran, whose error
+    /// [says so](TaskError::is_out_of_memory_likely), and no other. A limit that leaves no room for a worker at
+    /// all breaks the pool.
+    ///
+    /// This limit, and those of [files](Self::file_size_limit), of [descriptors](Self::descriptor_limit) and of
+    /// [priority](Self::nice), are set before the initializer runs. Programs that tasks start have them as
+    /// well, each for itself. Where the system refuses one, as a limit above its own for this process, the
+    /// pool is [broken](crate::Rejection::Broken), with the reason as the cause.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ProcessPoolExecutor};
+    ///
+    /// fn fill(bytes: usize) -> usize {
+    ///     vec![1_u8; bytes].len()
+    /// }
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(1).memory_limit(256 << 20).build()?;
+    /// let error = pool.submit(fill, 1 << 30).result().unwrap_err();
+    /// assert!(error.is_worker_lost() && error.is_out_of_memory_likely());
+    /// assert!(error.to_string().contains("memory_limit is 268435456 bytes"));
+    /// assert_eq!(pool.submit(fill, 1 << 20).result()?, 1 << 20);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.limits.memory = Some(bytes);
+        self
+    }
+
+    /// With how much resident memory of its own, in bytes, a worker leaves and is replaced, for tasks that leak or
+    /// libraries that keep what they have once taken; never by default. Files and shared memory do not count.
+    ///
+    /// It is looked at between tasks and between items of a map, at most every 5 milliseconds. So a worker may have
+    /// more for a while, no task is lost, and what has not begun is handed to others in its order. The replacement
+    /// is an event of `tracing` at level `INFO`. Where the initializer alone takes so much, each worker runs one task.
+    pub fn max_memory_per_worker(mut self, bytes: u64) -> Self {
+        self.max_memory_per_worker = Some(bytes);
+        self
+    }
+
+    /// How many CPUs a worker is told to use, at least 1. By default the number of usable CPUs divided by
+    /// [`max_workers`](Self::max_workers), rounded down, and at least 1.
+    ///
+    /// It is a hint and no limit: the default sizes of pools that tasks make follow it, and so do libraries that
+    /// look into `RAYON_NUM_THREADS`, `TOKIO_WORKER_THREADS`, `OMP_NUM_THREADS`, `OPENBLAS_NUM_THREADS` or
+    /// `MKL_NUM_THREADS`. These variables are set for the workers, but for those that this process has, or that
+    /// [`env`](Self::env) or [`env_remove`](Self::env_remove) name. The idea is that of loky, the pool of joblib.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ProcessPoolExecutor};
+    ///
+    /// let pool = ProcessPoolExecutor::builder()
+    ///     .max_workers(2)
+    ///     .cpus_per_worker(3)
+    ///     .env("OMP_NUM_THREADS", "1")
+    ///     .build()?;
+    /// let inside = pool.submit(|| ProcessPoolExecutor::builder().build().unwrap().max_workers(), ());
+    /// assert_eq!(inside.result()?, 3);
+    /// let read = |name: String| std::env::var(name).unwrap();
+    /// assert_eq!(pool.submit(read, "RAYON_NUM_THREADS".to_owned()).result()?, "3");
+    /// assert_eq!(pool.submit(read, "OMP_NUM_THREADS".to_owned()).result()?, "1");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cpus_per_worker(mut self, cpus: usize) -> Self {
+        self.cpus_per_worker = Some(cpus);
+        self
+    }
+
+    /// By how much workers are nicer to others than this process, as with the command `nice`: 19 runs when
+    /// nothing else wants to. A negative number needs a privilege, and without it the pool is broken, as with a
+    /// [limit](Self::memory_limit) that the system refuses.
+    pub fn nice(mut self, increment: i32) -> Self {
+        self.limits.nice = increment;
+        self
+    }
+
+    /// The size in bytes beyond which workers can write no file (`RLIMIT_FSIZE`); no limit by default. A write
+    /// beyond it is an error, [`FileTooLarge`](std::io::ErrorKind::FileTooLarge), and does not end the worker.
+    ///
+    /// It holds for standard output where that is a file, and for files in memory. So a result above 128 KiB that
+    /// is larger than the limit is an error of its task, and a pool of processes inside of a task needs 2 MiB.
+    pub fn file_size_limit(mut self, bytes: u64) -> Self {
+        self.limits.file_size = Some(bytes);
+        self
+    }
+
+    /// How many descriptors a worker can have open (`RLIMIT_NOFILE`), at least 32; that of this process by
+    /// default. A worker has a few of its own.
+    pub fn descriptor_limit(mut self, descriptors: u64) -> Self {
+        self.limits.descriptors = Some(descriptors);
+        self
+    }
+
     /// Makes the pool. No process is started before the first task.
     ///
     /// # Errors
     /// For options that cannot be: 0 workers, 0 tasks a worker, no payload, no time to start, no bytes in
-    /// the queue, a name or a variable with a NUL byte, an argument of the initializer or the finalizer that
-    /// cannot be encoded. And
+    /// the queue, no memory or CPU for a worker, fewer than 32 descriptors, a name or a variable with a NUL
+    /// byte, an argument of the initializer or the finalizer that cannot be encoded. And
     /// [of the kind `WrongProgram`](crate::BuildErrorKind::WrongProgram) where this program cannot be
     /// started as a worker: the code is in a dynamic library, or the program runs through a loader. And
     /// [of the kind `TooDeep`](crate::BuildErrorKind::TooDeep) in a worker of a worker, 10 deep: a
@@ -371,6 +477,23 @@ impl ProcessPoolBuilder {
         if self.max_payload == 0 || self.start_timeout.is_zero() {
             return Err(BuildError::invalid(
                 "max_payload or start_timeout is 0: nothing could be run",
+            ));
+        }
+        if self.limits.memory == Some(0)
+            || self.max_memory_per_worker == Some(0)
+            || self.cpus_per_worker == Some(0)
+        {
+            return Err(BuildError::invalid(
+                "memory_limit, max_memory_per_worker or cpus_per_worker is 0: no worker could work",
+            ));
+        }
+        if self
+            .limits
+            .descriptors
+            .is_some_and(|most| most < LEAST_DESCRIPTORS)
+        {
+            return Err(BuildError::invalid(
+                "descriptor_limit is less than 32, which is too few for a worker",
             ));
         }
         let name = self.name.unwrap_or_else(default_name);
@@ -431,6 +554,11 @@ impl ProcessPoolBuilder {
             finalizer,
             capture_output: self.capture_output,
             stopped_timeout: self.stopped_timeout,
+            limits: self.limits,
+            max_memory_per_worker: self.max_memory_per_worker,
+            cpus_per_worker: self
+                .cpus_per_worker
+                .unwrap_or_else(|| cpus_of_each(max_workers)),
         })))
     }
 }

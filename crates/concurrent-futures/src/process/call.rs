@@ -136,6 +136,10 @@ impl<J: Job> Callable for JobCall<J> {
             J::call(conjure::<J::Function>(), arguments)
         })
     }
+
+    fn function() -> &'static str {
+        type_name::<J::Function>()
+    }
 }
 
 /// A call through a function pointer, whose name comes before the argument.
@@ -163,6 +167,10 @@ impl<A: Portable, T: Portable> Callable for PointerCall<A, T> {
         };
         let arguments = Arguments { bytes, ..arguments };
         give(arguments, answer, |argument: A| Ok(function(argument)))
+    }
+
+    fn function() -> &'static str {
+        type_name::<fn(A) -> T>()
     }
 }
 

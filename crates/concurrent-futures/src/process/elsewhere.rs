@@ -238,6 +238,36 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// Ignored.
+    pub fn memory_limit(self, _bytes: u64) -> Self {
+        self
+    }
+
+    /// Ignored.
+    pub fn max_memory_per_worker(self, _bytes: u64) -> Self {
+        self
+    }
+
+    /// Ignored.
+    pub fn cpus_per_worker(self, _cpus: usize) -> Self {
+        self
+    }
+
+    /// Ignored.
+    pub fn nice(self, _increment: i32) -> Self {
+        self
+    }
+
+    /// Ignored.
+    pub fn file_size_limit(self, _bytes: u64) -> Self {
+        self
+    }
+
+    /// Ignored.
+    pub fn descriptor_limit(self, _descriptors: u64) -> Self {
+        self
+    }
+
     /// # Errors
     /// Always, [of the kind `Unsupported`](crate::BuildErrorKind::Unsupported).
     pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {

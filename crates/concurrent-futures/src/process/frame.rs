@@ -36,6 +36,8 @@ pub(super) mod reply {
     pub(crate) const END: u32 = 7;
     /// The finalizer failed; the payload is the error.
     pub(crate) const NOT_FINALIZED: u32 = 8;
+    /// The limits of the worker could not be set; the payload is the error.
+    pub(crate) const NO_LIMITS: u32 = 9;
     /// Added to a kind of whose value a part lies in the worker's memory.
     pub(crate) const LARGE: u32 = 1 << 8;
     /// Added to the end of a task that has kept a part of its arguments, where they lie.

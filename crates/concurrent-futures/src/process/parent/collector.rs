@@ -11,8 +11,8 @@ use super::large_result::{LargeResult, Ticket};
 use super::shared::Shared;
 use super::state::Actions;
 use super::wait_set::WaitSet;
-use super::worker_state::{Link, Reply};
-use crate::error::{Direction, TaskError, WorkerExit};
+use super::worker_state::{Gone, Link, Reply};
+use crate::error::{Direction, TaskError};
 use crate::process::call::{decode_error, encode_error};
 use crate::process::clock;
 use crate::process::frame::{ReplyHeader, reply};
@@ -20,7 +20,7 @@ use crate::process::items;
 use crate::process::large::{Placed, Views};
 use crate::process::patience::{FEW, Patience};
 use crate::process::ring::{Reader, Violation};
-use crate::process::sys::{Exit, Foreign};
+use crate::process::sys::Foreign;
 use crate::task::{Encoded, Payload};
 
 /// How many frames of one worker are taken in at a time.
@@ -107,13 +107,8 @@ impl Collector<'_> {
                         state.violated(index, violation, &mut actions);
                     }
                 }
-                for (launch, exit) in exits {
-                    let exit = match exit {
-                        Exit::Code(code) => WorkerExit::Code(code),
-                        Exit::Signal(signal) => WorkerExit::Signal(signal),
-                        Exit::Unknown => WorkerExit::Unknown,
-                    };
-                    state.lost(launch, exit, &self.pool.options, now, &mut actions);
+                for gone in exits {
+                    state.lost(&gone, &self.pool.options, now, &mut actions);
                 }
                 state.after_round(&self.pool.options, now, &mut actions);
             }
@@ -144,10 +139,10 @@ impl Collector<'_> {
     }
 
     /// What the dead have said beyond one round.
-    fn rest_of(&mut self, exits: &[(u64, Exit)]) -> Vec<Said> {
+    fn rest_of(&mut self, exits: &[Gone]) -> Vec<Said> {
         let mut rest = Vec::new();
         for inlet in &mut self.inlets {
-            if exits.iter().any(|(launch, _)| *launch == inlet.link.launch) {
+            if exits.iter().any(|gone| gone.launch == inlet.link.launch) {
                 // Something that the worker has left behind may go on writing.
                 for said in std::iter::from_fn(|| inlet.listen()).take(MOST_ROUNDS) {
                     rest.push(said);
@@ -297,7 +292,7 @@ impl Inlet {
         replies.extend(run.take());
         let (header, bytes) = match kind {
             reply::VALUE | reply::ERROR | reply::END => ReplyHeader::split(&self.buffer)?,
-            reply::READY | reply::NOT_READY | reply::NOT_FINALIZED => {
+            reply::READY | reply::NOT_READY | reply::NOT_FINALIZED | reply::NO_LIMITS => {
                 (ReplyHeader::NONE, &self.buffer[..])
             }
             _ => return Err(Violation("a frame of an unknown kind")),
@@ -315,7 +310,10 @@ impl Inlet {
         } else {
             (kind, Encoded::from(Payload::from_slice(bytes)), None)
         };
-        let is_error = matches!(kind, reply::ERROR | reply::NOT_READY | reply::NOT_FINALIZED);
+        let is_error = matches!(
+            kind,
+            reply::ERROR | reply::NOT_READY | reply::NOT_FINALIZED | reply::NO_LIMITS
+        );
         let error = error.or_else(|| is_error.then(|| decode_error(&value.bytes)));
         replies.push(Reply {
             kind,

@@ -5,8 +5,10 @@ mod admission;
 mod broadcast;
 mod callbacks;
 mod collector;
+mod cpu_share;
 mod large_result;
 mod limits;
+mod oom_kills;
 mod options;
 mod output;
 mod resizing;
@@ -18,6 +20,7 @@ mod task;
 mod wait_set;
 mod worker_state;
 
+pub(super) use cpu_share::of_each as cpus_of_each;
 pub(super) use options::Options;
 pub(super) use shared::Shared;
 pub(super) use task::Arguments;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::executor::Observer;
 use crate::process::carried::Capture;
 use crate::process::record::Name;
+use crate::process::sys::Limits;
 
 /// Validated options.
 pub(in crate::process) struct Options {
@@ -32,6 +33,10 @@ pub(in crate::process) struct Options {
     pub(in crate::process) finalizer: Option<(Name, Vec<u8>)>,
     pub(in crate::process) capture_output: bool,
     pub(in crate::process) stopped_timeout: Duration,
+    pub(in crate::process) limits: Limits,
+    /// In bytes.
+    pub(in crate::process) max_memory_per_worker: Option<u64>,
+    pub(in crate::process) cpus_per_worker: usize,
 }
 
 impl Options {

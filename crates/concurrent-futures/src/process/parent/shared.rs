@@ -15,7 +15,7 @@ use super::state::{Actions, PoolPhase, Resolved, State};
 use super::supervisor::{self, Notifier};
 use super::task::{Arguments, ChunkState, LargeArguments, RemoteTask, Terms, most_leases};
 use super::wait_set::Control;
-use super::worker_state::Completion;
+use super::worker_state::{Completion, Gone};
 use crate::error::{Direction, Ran, Rejection, TaskError};
 use crate::executor::{
     Admission, GROUPING_POWER, MAX_VALUE_POWER, Place, Portable, Run, Shutdown, TaskOptions,
@@ -26,7 +26,7 @@ use crate::process::call::encode;
 use crate::process::large::{Outgoing, Shelf};
 use crate::process::record::Name;
 use crate::process::ring::{Phase, TASK_BYTES};
-use crate::process::sys::{self, Exit, Signal};
+use crate::process::sys::{self, Signal};
 use crate::process::{carried, clock};
 use crate::task::{
     AbortOutcome, CellRef, Encoded, Outcome, Owner, Payload, Promise, Registration, TaskFuture,
@@ -56,7 +56,7 @@ pub(in crate::process) struct Shared {
     pub(in crate::process) journal: Option<Arc<Journal>>,
     pub(in crate::process) callbacks: Callbacks,
     /// Workers that are gone, for the collector.
-    exits: Mutex<Vec<(u64, Exit)>>,
+    exits: Mutex<Vec<Gone>>,
     pub(super) waiting_times: AtomicHistogram,
     pub(super) running_times: AtomicHistogram,
     registration: OnceLock<Registration>,
@@ -109,7 +109,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(in crate::process) fn exits(&self) -> MutexGuard<'_, Vec<(u64, Exit)>> {
+    pub(in crate::process) fn exits(&self) -> MutexGuard<'_, Vec<Gone>> {
         self.exits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -126,6 +126,7 @@ impl Shared {
             closed,
             warmed,
             unfinalized,
+            outgrown,
             discarded,
         } = actions;
         if let Some(why) = closed {
@@ -151,6 +152,15 @@ impl Shared {
         for (task, error) in retried {
             task.in_span(|| {
                 tracing::warn!(task = ?task.info(), %error, "a worker process was lost, and its task is tried again");
+            });
+        }
+        for (pid, bytes) in outgrown {
+            panic::contain(|| {
+                tracing::info!(
+                    pid,
+                    bytes,
+                    "a worker process has more memory than it may keep, and is replaced"
+                );
             });
         }
         for resolved in resolved {

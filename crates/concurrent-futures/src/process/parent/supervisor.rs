@@ -19,14 +19,15 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 
 use self::stopped::{Looks, Resting, Stop};
-use super::collector;
+use super::oom_kills::OomKills;
 use super::output::{self, Pipes};
 use super::shared::Shared;
 use super::state::Actions;
-use super::worker_state::{Life, Link};
-use crate::error::{Clock, TaskError};
+use super::worker_state::{Gone, Life, Link};
+use super::{collector, cpu_share};
+use crate::error::{Clock, TaskError, WorkerExit};
 use crate::panic;
-use crate::process::sys::{Channel, Child, Launch, Program, Segment, Signal};
+use crate::process::sys::{Channel, Child, Exit, Launch, Program, Segment, Signal};
 use crate::process::worker::Hello;
 use crate::process::{clock, ring};
 
@@ -84,6 +85,7 @@ pub(in crate::process) fn start(pool: &Arc<Shared>) -> io::Result<()> {
         epoll,
         held: HashMap::new(),
         launches: 0,
+        oom_kills: None,
         idle_look: u64::MAX,
         stop_looks: Looks::new(),
     };
@@ -102,6 +104,8 @@ struct Supervisor {
     epoll: OwnedFd,
     held: HashMap<u64, Held>,
     launches: u64,
+    /// Since there was no worker.
+    oom_kills: Option<OomKills>,
     /// When to look for workers that were idle for too long.
     idle_look: u64,
     /// When to look for workers that are stopped.
@@ -124,6 +128,8 @@ struct Held {
     stop: Option<Stop>,
     /// It has not moved, although it should.
     resting: Option<Resting>,
+    /// The pool has sent it SIGKILL.
+    was_killed: bool,
 }
 
 fn nanos(time: Duration) -> u64 {
@@ -331,8 +337,22 @@ impl Supervisor {
         };
         let _ = epoll::delete(&self.epoll, held.child.as_fd());
         let _ = epoll::delete(&self.epoll, held.link.channel.as_fd());
-        let exit = held.child.reap();
-        self.pool.exits().push((launch, exit));
+        let exit = match held.child.reap() {
+            Exit::Code(code) => WorkerExit::Code(code),
+            Exit::Signal(signal) => WorkerExit::Signal(signal),
+            Exit::Unknown => WorkerExit::Unknown,
+        };
+        let is_killed = exit == WorkerExit::Signal(Signal::KILL.as_raw());
+        let oom_kill = match &mut self.oom_kills {
+            // Those that the pool has killed are none of these.
+            Some(kills) if is_killed && !held.was_killed => kills.take(),
+            _ => None,
+        };
+        self.pool.exits().push(Gone {
+            launch,
+            exit,
+            oom_kill,
+        });
         self.pool.control.ring();
     }
 
@@ -391,6 +411,9 @@ impl Supervisor {
             max_payload: options.max_payload,
             has_initializer: options.initializer.is_some(),
             flushes: options.capture_output,
+            limits: options.limits,
+            max_memory: options.max_memory_per_worker,
+            cpus: options.cpus_per_worker,
         };
         let hello = hello.to_bytes().map_err(io::Error::other)?;
         channel.send(&hello, &[memory.descriptor()])?;
@@ -401,13 +424,16 @@ impl Supervisor {
         let child = Launch {
             program,
             name: &options.name,
-            environment: &options.environment,
+            environment: &cpu_share::environment(options),
             current_dir: options.current_dir.as_deref(),
             stack_size: None,
             stdin,
             output,
         }
         .launch()?;
+        if self.held.is_empty() {
+            self.oom_kills = Some(OomKills::new());
+        }
         let link = Arc::new(Link {
             launch: self.launches,
             pid: child.pid(),
@@ -437,6 +463,7 @@ impl Supervisor {
             hung_up_by: None,
             stop: None,
             resting: None,
+            was_killed: false,
         };
         if let Err(error) = watched {
             held.signal(Signal::KILL);
@@ -466,7 +493,8 @@ impl Held {
             (signal != Signal::KILL).then(|| self.gone_by.map_or(end, |gone_by| gone_by.min(end)));
     }
 
-    fn signal(&self, signal: Signal) {
+    fn signal(&mut self, signal: Signal) {
+        self.was_killed |= signal == Signal::KILL;
         // It has ended already, and its pidfd says so.
         let _ = self.child.signal_group(signal);
     }

@@ -5,12 +5,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::options::Options;
 use super::output::Pipes;
 use super::task::{Arguments, RemoteTask};
-use crate::error::{Direction, TaskError};
+use crate::error::{BoxError, Direction, TaskError, WorkerExit};
 use crate::executor::WorkerId;
 use crate::process::frame::{TaskHeader, reply, task};
 use crate::process::large::{Known, Lease, Outgoing, Placed, Shelf};
@@ -48,6 +48,14 @@ impl Link {
             futex::wake(bell.word().0);
         }
     }
+}
+
+/// A worker process that has ended.
+pub(in crate::process) struct Gone {
+    pub(in crate::process) launch: u64,
+    pub(in crate::process) exit: WorkerExit,
+    /// Of one that was killed: whether the kernel's out-of-memory killer was at work, if the system tells.
+    pub(in crate::process) oom_kill: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +102,8 @@ pub(in crate::process) struct Worker {
     pub(in crate::process) is_full: bool,
     /// A signal has stopped it, as far as is known.
     pub(in crate::process) is_stopped: bool,
+    /// It has too much memory, and begins nothing more.
+    pub(in crate::process) is_outgrown: bool,
     writer: Writer,
     /// The memory of large arguments that it has.
     known: Box<Known>,
@@ -163,7 +173,8 @@ impl From<Violation> for Refusal {
 /// What a frame from the worker has brought about.
 pub(in crate::process) enum Applied {
     Ready,
-    NotReady(TaskError),
+    /// It will not be, for this reason.
+    NotReady(BoxError),
     /// It leaves, and its finalizer has failed.
     NotFinalized(TaskError),
     /// An item of a chunk; more come.
@@ -214,6 +225,7 @@ impl Worker {
             has_finalized: false,
             is_full: false,
             is_stopped: false,
+            is_outgrown: false,
             writer: Writer::default(),
             known: Box::default(),
             told: Vec::new(),
@@ -255,9 +267,16 @@ impl Worker {
 
     /// It may get one more task.
     pub(in crate::process) fn has_tasks_left(&self, options: &Options) -> bool {
-        options
-            .max_tasks_per_worker
-            .is_none_or(|most| self.given < most)
+        !self.is_outgrown
+            && options
+                .max_tasks_per_worker
+                .is_none_or(|most| self.given < most)
+    }
+
+    /// With how many bytes of memory it begins nothing more, if it says so.
+    pub(in crate::process) fn outgrown(&self) -> Option<u64> {
+        // Relaxed: it was published with a frame before.
+        Some(self.link.memory.last.0.outgrown.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
     }
 
     fn next_number(&self) -> u64 {
@@ -600,12 +619,17 @@ impl Worker {
                 return Ok(Applied::Item);
             }
             reply::READY => return Err(Violation("it was ready before")),
-            reply::NOT_READY if self.life != Life::Starting => {
+            reply::NOT_READY | reply::NO_LIMITS if self.life != Life::Starting => {
                 return Err(Violation("its initializer has run before"));
             }
-            reply::NOT_READY => {
-                let unknown = || TaskError::failed("the initializer failed");
-                return Ok(Applied::NotReady(reply.error.unwrap_or_else(unknown)));
+            reply::NOT_READY | reply::NO_LIMITS => {
+                let what = match reply.kind {
+                    reply::NOT_READY => "the initializer",
+                    _ => "setting the limits of a worker process",
+                };
+                let unknown = || TaskError::failed("the worker gave no error");
+                let error = reply.error.unwrap_or_else(unknown);
+                return Ok(Applied::NotReady(error.into_cause(what)));
             }
             reply::NOT_FINALIZED
                 if !matches!(self.life, Life::Leaving | Life::Ending) || self.has_finalized =>
@@ -644,6 +668,7 @@ impl Worker {
             return Ok(Applied::Item);
         }
         self.is_stuck = false;
+        let is_outgrown = reply.kind != reply::VALUE && self.outgrown().is_some();
         if reply.number != number {
             return Err(Violation("a result came out of order"));
         }
@@ -665,7 +690,8 @@ impl Worker {
                     chunk.spoil(error)?;
                 }
                 chunk.nanos = chunk.nanos.saturating_add(reply.nanos);
-                let was_asked_to_stop = chunk.handed > 0;
+                // If items are left it was asked to stop; or it has too much memory, and another one goes on.
+                let was_asked_to_stop = chunk.handed > 0 && !is_outgrown;
                 if was_asked_to_stop {
                     for _ in 0..chunk.left() {
                         chunk.push_error(&TaskError::cancelled());

@@ -6,6 +6,8 @@
 //! believes it only after it has looked: the place must lie in the data of the main program, aligned,
 //! and bear the magic number, and the function that it names must lie in the program's text.
 
+use std::any::type_name;
+
 use crate::codec::{Outside, Sink};
 use crate::process::sys;
 
@@ -46,12 +48,18 @@ impl<'a> Answer<'a> {
 /// Something whose calls have a record.
 pub(super) trait Callable: 'static {
     fn call(arguments: Arguments<'_>, answer: Answer<'_>) -> bool;
+
+    /// The type of what is called, for people.
+    fn function() -> &'static str {
+        type_name::<Self>()
+    }
 }
 
 #[repr(C, align(16))]
 struct Record {
     magic: [u64; 2],
     call: Call,
+    function: fn() -> &'static str,
 }
 
 /// Not a number that data has by chance.
@@ -78,13 +86,29 @@ pub(super) fn name_of<C: Callable>() -> Name {
         &Record {
             magic: MAGIC,
             call: C::call,
+            function: C::function,
         }
     };
     Name::of_address(std::ptr::from_ref(record).addr())
 }
 
-/// The function of the record with this name, if there is such a record in this program.
+/// What the record with this name calls, if there is such a record in this program.
 pub(super) fn find(name: Name) -> Option<Call> {
+    let record = record(name)?;
+    // SAFETY: it is a record, as the compiler laid it down.
+    Some(unsafe { (&raw const (*record).call).read() })
+}
+
+/// The type of what the record with this name calls, for people.
+pub(super) fn function_of(name: Name) -> Option<&'static str> {
+    let record = record(name)?;
+    // SAFETY: as above.
+    let function = unsafe { (&raw const (*record).function).read() };
+    Some(function())
+}
+
+/// The record with this name. What is given is one, so that its fields can be read.
+fn record(name: Name) -> Option<*const Record> {
     let address = name.address();
     let end = address.checked_add(size_of::<Record>())?;
     if !address.is_multiple_of(align_of::<Record>()) || !sys::image().is_data(address..end) {
@@ -103,9 +127,9 @@ pub(super) fn find(name: Name) -> Option<Call> {
     if !sys::image().is_text(function) {
         return None;
     }
-    // SAFETY: 128 bits of magic at an aligned place in the program's own data make it a `Record`, as
-    // the compiler laid it down; so its field is such a function, and it lies in the program's text.
-    Some(unsafe { (&raw const (*record).call).read() })
+    // 128 bits of magic at an aligned place in the program's own data make it a `Record`, as the
+    // compiler laid it down; so its fields are such functions, and they lie in the program's text.
+    Some(record)
 }
 
 /// The name of a function pointer, which may come from a table.
@@ -160,6 +184,7 @@ mod tests {
         let call = find(name).expect("it is there");
         assert!(call(Arguments::whole(&[]), Answer::whole(&mut out)));
         assert_eq!(out, [7]);
+        assert_eq!(function_of(name), Some(type_name::<Nothing>()));
         for garbage in [
             0,
             1,

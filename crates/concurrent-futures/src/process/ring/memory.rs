@@ -35,14 +35,22 @@ pub(in crate::process) struct Memory {
     pub(in crate::process) room_bell: Padded<Bell>,
     /// The pool sleeps on it.
     pub(in crate::process) results_bell: Padded<Bell>,
-    /// Not 0 once the worker's stack has overflown.
-    pub(in crate::process) overflown: Padded<AtomicU32>,
+    pub(in crate::process) last: Padded<Last>,
     pub(in crate::process) note: Note,
     /// For each slot of the worker's large payloads: the ticket of the last that is not read any more.
     pub(in crate::process) returned: [AtomicU64; LARGE_SLOTS],
     slots: [Slot; SLOTS],
     pub(in crate::process) tasks: Ring<TASK_WORDS>,
     pub(in crate::process) results: Ring<RESULT_WORDS>,
+}
+
+/// What a worker says of itself once, when it ends.
+#[repr(C)]
+pub(in crate::process) struct Last {
+    /// What it knows of its death by a signal, as `sys` writes it.
+    pub(in crate::process) fatal: AtomicU32,
+    /// Not 0 once it begins nothing more, because it has so many bytes of memory.
+    pub(in crate::process) outgrown: AtomicU64,
 }
 
 /// On a cache line of its own.

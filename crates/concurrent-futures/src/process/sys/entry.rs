@@ -43,7 +43,7 @@ use super::image::image;
 use super::leave::exit_now;
 use super::mark::{self, Mark};
 use super::program::{ANCHOR_MAGIC, anchor_offset};
-use super::{descriptors, overflow, signals, watchdog};
+use super::{descriptors, fatal, signals, watchdog};
 use crate::process::worker::serve;
 
 /// The exit code of a worker that cannot begin its work.
@@ -328,7 +328,7 @@ fn run(channel: Channel) -> ! {
     }
 
     let _end = EndWithThread;
-    if let Err(error) = overflow::watch_this_thread() {
+    if let Err(error) = fatal::watch_this_thread() {
         cannot_start(&format!("its stack cannot be watched: {error}"));
     }
     let mut hello = vec![0; MAX_MESSAGE];

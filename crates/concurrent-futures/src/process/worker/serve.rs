@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use super::growth::Growth;
 use crate::codec;
+use crate::cpus;
 use crate::error::{Direction, Ran, TaskError};
 use crate::id::TaskId;
 use crate::process::call::encode_error;
@@ -15,7 +17,7 @@ use crate::process::large::{Lease, Outgoing, Placed};
 use crate::process::patience::{FEW, Patience};
 use crate::process::record::{self, Answer, Arguments, Call};
 use crate::process::ring::{Memory, RESULT_BYTES, Reader, Violation, Writer};
-use crate::process::sys::{self, Channel, Segment, futex};
+use crate::process::sys::{self, Channel, Limits, Segment, futex};
 use crate::process::{carried, clock, items};
 use crate::task::RemoteCurrent;
 
@@ -28,6 +30,11 @@ pub(in crate::process) struct Hello {
     pub(in crate::process) has_initializer: bool,
     /// What a task has written is to leave the process before its result.
     pub(in crate::process) flushes: bool,
+    pub(in crate::process) limits: Limits,
+    /// With how many bytes of memory it begins nothing more.
+    pub(in crate::process) max_memory: Option<u64>,
+    /// Its share of the CPUs.
+    pub(in crate::process) cpus: usize,
 }
 
 impl Hello {
@@ -51,8 +58,9 @@ pub(in crate::process) fn serve(hello: &[u8], segment: OwnedFd, channel: Channel
     };
     // Until the process ends: panic hook and signal handler write to it.
     let memory: &'static Memory = Box::leak(Box::new(memory));
-    sys::set_overflow_note(&memory.overflown.0);
+    sys::set_fatal_note(&memory.last.0.fatal);
     note_panics(memory);
+    cpus::set_share(hello.cpus);
     let mut worker = Worker {
         memory,
         channel,
@@ -68,6 +76,8 @@ pub(in crate::process) fn serve(hello: &[u8], segment: OwnedFd, channel: Channel
         outbox: Outbox::default(),
         is_spent: false,
         finalizer: None,
+        growth: Growth::new(hello.max_memory),
+        is_outgrown: false,
     };
     match worker.work(&hello) {
         Ok(()) => sys::leave(0),
@@ -112,6 +122,10 @@ struct Worker {
     is_spent: bool,
     /// What is to be run when it leaves, with its arguments.
     finalizer: Option<(TaskHeader, Vec<u8>)>,
+    growth: Growth,
+    /// It has too much memory. The pool knows by the result before; it takes back what lies ready, and
+    /// tells this worker to leave.
+    is_outgrown: bool,
 }
 
 /// Memory that a single large value has taken is given back.
@@ -119,6 +133,13 @@ const MOST_KEPT: usize = 1 << 20;
 
 impl Worker {
     fn work(&mut self, hello: &Hello) -> Result<(), Violation> {
+        if let Err(error) = hello.limits.impose() {
+            encode_error(&TaskError::failed(error), &mut self.out);
+            let out = std::mem::take(&mut self.out);
+            self.reply(reply::NO_LIMITS, &[], &out, None)?;
+            self.tell();
+            return Ok(());
+        }
         if !hello.has_initializer {
             self.reply(reply::READY, &[], &[], None)?;
             self.tell();
@@ -130,6 +151,7 @@ impl Worker {
             self.out.clear();
             self.out.shrink_to(MOST_KEPT);
             match self.next(&mut frame)? {
+                task::RUN if self.is_outgrown => {}
                 task::RUN => {
                     self.run(&frame)?;
                     if self.is_spent {
@@ -218,8 +240,11 @@ impl Worker {
             if !slot.finish(number) {
                 halt();
             }
+            let nanos = nanos(self.now);
+            // Before the result is told, so that nothing is begun after it.
+            self.look_at_memory();
             let out = std::mem::take(&mut self.out);
-            self.reply(kind, &nanos(self.now).to_bytes(), &out, lease)?;
+            self.reply(kind, &nanos.to_bytes(), &out, lease)?;
             self.out = out;
         } else {
             match &large {
@@ -294,8 +319,24 @@ impl Worker {
             let out = std::mem::take(&mut self.out);
             self.reply(kind, &[], &out, None)?;
             self.out = out;
+            if self.growth.is_limited() {
+                self.now = clock::now();
+                self.look_at_memory();
+                if self.is_outgrown {
+                    break;
+                }
+            }
         }
         Ok(())
+    }
+
+    /// If this process has too much memory by now, says so, for the pool to see with the next frame.
+    fn look_at_memory(&mut self) {
+        if let Some(bytes) = self.growth.beyond(self.now) {
+            // Relaxed: published with that frame.
+            self.memory.last.0.outgrown.store(bytes, Ordering::Relaxed);
+            self.is_outgrown = true;
+        }
     }
 
     /// True if the worker is ready for tasks.
@@ -454,7 +495,8 @@ impl Worker {
             Ok((placed, false)) => self.write(kind | reply::LARGE, &[header, &placed, bytes]),
             Err(error) => {
                 // A task has closed the channel, maybe: the next one gets another worker.
-                self.is_spent = true;
+                // Not if the next one would have the same limit.
+                self.is_spent = error.kind() != std::io::ErrorKind::FileTooLarge;
                 let error =
                     TaskError::codec("a large result", error).going(Direction::EncodeResult);
                 let mut out = Vec::new();

@@ -365,10 +365,7 @@ impl State {
             if !worker.is_idle() {
                 continue;
             }
-            let is_worn = options
-                .max_tasks_per_worker
-                .is_some_and(|most| worker.given >= most);
-            if is_closing || is_worn {
+            if is_closing || !worker.has_tasks_left(options) {
                 self.let_go(index, actions);
             }
         }

@@ -115,6 +115,8 @@ pub(in crate::process) struct Actions {
     pub(in crate::process) warmed: Vec<(Remote, Option<TaskError>)>,
     /// Workers whose finalizer did not run to its end, by their process ids, and why.
     pub(in crate::process) unfinalized: Vec<(u32, String)>,
+    /// Workers that are replaced because they have so many bytes of memory: their process ids.
+    pub(in crate::process) outgrown: Vec<(u32, u64)>,
     /// To be dropped.
     pub(in crate::process) discarded: Vec<RemoteTask>,
 }

@@ -33,11 +33,10 @@ impl State {
                     self.has_idle(actions);
                     self.tell_begun(index, now, actions);
                 }
-                Ok(Applied::NotReady(error)) => {
+                Ok(Applied::NotReady(why)) => {
                     worker.life = Life::Leaving;
                     worker.ending = Some(Ending::Aborted);
-                    let why = TaskError::rejected(Rejection::Broken)
-                        .caused_by(error.into_cause("the initializer"));
+                    let why = TaskError::rejected(Rejection::Broken).caused_by(why);
                     self.break_down(&why, actions);
                 }
                 Ok(Applied::NotFinalized(error)) => {
@@ -138,8 +137,26 @@ impl State {
         now: u64,
         actions: &mut Actions,
     ) {
+        if options.max_memory_per_worker.is_some() {
+            self.note_outgrown(actions);
+        }
         self.rescue(now);
         self.dispatch(options, now, actions);
+    }
+
+    /// Workers that have too much memory get nothing more, and what they have not begun goes to others.
+    fn note_outgrown(&mut self, actions: &mut Actions) {
+        for index in 0..self.workers.len() {
+            let worker = &mut self.workers[index];
+            let Some(bytes) = worker.outgrown().filter(|_| !worker.is_outgrown) else {
+                continue;
+            };
+            worker.is_outgrown = true;
+            actions.outgrown.push((worker.link.pid, bytes));
+            for task in worker.take_back_last(usize::MAX) {
+                self.put_back(task);
+            }
+        }
     }
 
     fn measured(&mut self, nanos: u64) {

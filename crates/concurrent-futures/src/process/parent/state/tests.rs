@@ -12,9 +12,9 @@ use crate::process::items;
 use crate::process::large::Shelf;
 use crate::process::parent::options::Options;
 use crate::process::parent::task::{Arguments, ChunkState, RemoteTask, Terms};
-use crate::process::parent::worker_state::{Life, Link, Reply, Worker};
+use crate::process::parent::worker_state::{Gone, Life, Link, Reply, Worker};
 use crate::process::record::Name;
-use crate::process::sys::{Channel, Segment};
+use crate::process::sys::{Channel, Limits, Segment};
 use crate::task::{Payload, TaskFuture};
 
 fn options() -> Options {
@@ -36,6 +36,9 @@ fn options() -> Options {
         finalizer: None,
         capture_output: false,
         stopped_timeout: Duration::from_secs(1),
+        limits: Limits::default(),
+        max_memory_per_worker: None,
+        cpus_per_worker: 1,
     }
 }
 
@@ -66,6 +69,8 @@ fn task(priority: i32, attempts: u32) -> RemoteTask {
         exit: WorkerExit::Unknown,
         note: None,
         attempts,
+        lacks_memory: false,
+        function: None,
     };
     RemoteTask {
         promise,
@@ -199,7 +204,12 @@ fn a_task_of_which_the_worker_says_what_cannot_be_is_lost_with_the_worker() {
         state.apply(1, [said(kind, 0)].into_iter(), 0, &mut actions);
         assert_eq!(state.workers[0].unfinished(), 1);
         assert!(actions.resolved.is_empty());
-        state.lost(1, WorkerExit::Unknown, &options(), 0, &mut actions);
+        let gone = Gone {
+            launch: 1,
+            exit: WorkerExit::Unknown,
+            oom_kill: None,
+        };
+        state.lost(&gone, &options(), 0, &mut actions);
         // The second item of the chunk has not begun.
         assert_eq!(
             (actions.resolved.len(), state.queue.len()),

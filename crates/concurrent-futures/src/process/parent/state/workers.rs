@@ -1,5 +1,6 @@
 //! Workers that come and go.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,10 +11,11 @@ use crate::process::parent::options::Options;
 use crate::process::parent::output::Pipes;
 use crate::process::parent::task::RemoteTask;
 use crate::process::parent::worker_state::{
-    Completion, Ending, Handed, Life, Link, Refusal, Worker,
+    Completion, Ending, Gone, Handed, Life, Link, Refusal, Worker,
 };
+use crate::process::record;
 use crate::process::ring::{Phase, Violation};
-use crate::process::sys::Signal;
+use crate::process::sys::{FatalNote, Signal};
 
 /// How many times in a row a worker may die before it is ready, while there is no other, before the
 /// tasks that wait for it fail.
@@ -173,13 +175,12 @@ impl State {
     /// A worker process is gone, and all that it had said was taken in.
     pub(in crate::process) fn lost(
         &mut self,
-        launch: u64,
-        exit: WorkerExit,
+        gone: &Gone,
         options: &Options,
         now: u64,
         actions: &mut Actions,
     ) {
-        let Some(index) = self.index_of(launch) else {
+        let Some(index) = self.index_of(gone.launch) else {
             return;
         };
         let mut worker = self.workers.swap_remove(index);
@@ -188,19 +189,18 @@ impl State {
         actions.notify = true;
         let was_starting = worker.life == Life::Starting;
         let was_expected = worker.life == Life::Leaving && worker.unfinished() == 0;
-        let loss = Loss {
-            pid: worker.link.pid,
-            exit,
-            note: note_of(&worker, options),
-            attempts: 0,
+        let loss = loss_of(&worker, gone, options);
+        let loss_of_task = |task: &RemoteTask| Loss {
+            function: record::function_of(task.call).map(Cow::Borrowed),
+            ..loss.clone()
         };
-        let is_bad = !matches!(exit, WorkerExit::Code(0) | WorkerExit::Unknown);
+        let is_bad = !matches!(gone.exit, WorkerExit::Code(0) | WorkerExit::Unknown);
         if was_expected && is_bad && options.finalizer.is_some() {
             let note = loss
                 .note
                 .as_deref()
                 .unwrap_or("its finalizer had not returned");
-            let why = format!("worker process {} {exit} ({note})", loss.pid);
+            let why = format!("worker process {} {} ({note})", loss.pid, gone.exit);
             actions.unfinalized.push((loss.pid, why));
         }
         let mut again = Vec::new();
@@ -216,7 +216,10 @@ impl State {
                         error,
                     }) if *stopped == number => error.clone(),
                     Some(Ending::Aborted) => TaskError::aborted(),
-                    _ => TaskError::worker_lost(loss.next(handed.task.loss())),
+                    _ => {
+                        let loss = loss_of_task(&handed.task);
+                        TaskError::worker_lost(loss.next(handed.task.loss()))
+                    }
                 }
                 .with_stderr(stderr);
                 let begun = worker.link.memory.slot(number).items_begun();
@@ -225,7 +228,7 @@ impl State {
                 let mut task = handed.task;
                 task.returns += u32::from(again.is_empty() && !has_begun);
                 if task.returns > MOST_RETURNS {
-                    let error = TaskError::worker_lost(loss.clone()).never_run();
+                    let error = TaskError::worker_lost(loss_of_task(&task)).never_run();
                     self.give_up(task, &error, actions);
                 } else {
                     again.push(task);
@@ -235,7 +238,7 @@ impl State {
         for task in again.into_iter().rev() {
             self.go_on(task, actions);
         }
-        self.give_up_pinned(launch, &loss, actions);
+        self.give_up_pinned(gone.launch, &loss, actions);
         let did_nothing = was_starting || (worker.finished == 0 && !has_begun);
         let ended_itself = matches!(
             worker.ending,
@@ -434,8 +437,30 @@ impl State {
     }
 }
 
-/// What a worker has left behind to explain its end.
-fn note_of(worker: &Worker, options: &Options) -> Option<String> {
+/// What is known of a worker's end, but for the task.
+fn loss_of(worker: &Worker, gone: &Gone, options: &Options) -> Loss {
+    let (note, lacks_memory) = match reason_of(worker, options) {
+        Some(reason) => (Some(reason), false),
+        None => {
+            let note = worker.link.memory.note.read();
+            let lack = lack_of_memory(worker, gone, note.is_some(), options.limits.memory);
+            let is_likely = lack.as_ref().is_some_and(|(_, is_likely)| *is_likely);
+            let texts: Vec<_> = note.into_iter().chain(lack.map(|(text, _)| text)).collect();
+            ((!texts.is_empty()).then(|| texts.join("; ")), is_likely)
+        }
+    };
+    Loss {
+        pid: worker.link.pid,
+        exit: gone.exit,
+        note,
+        attempts: 0,
+        lacks_memory,
+        function: None,
+    }
+}
+
+/// Why a worker has ended, where that is certain.
+fn reason_of(worker: &Worker, options: &Options) -> Option<String> {
     match &worker.ending {
         Some(Ending::Violation(violation)) => {
             return Some(format!("it was ended, because {violation}"));
@@ -448,8 +473,7 @@ fn note_of(worker: &Worker, options: &Options) -> Option<String> {
         }
         _ => {}
     }
-    let memory = &worker.link.memory;
-    if memory.overflown.0.load(Ordering::Relaxed) != 0 {
+    if FatalNote::read(&worker.link.memory.last.0.fatal) == Some(FatalNote::StackOverflow) {
         return Some("stack overflow".to_owned());
     }
     if worker.link.has_hung_up.load(Ordering::Relaxed) {
@@ -458,5 +482,50 @@ fn note_of(worker: &Worker, options: &Options) -> Option<String> {
                 .to_owned(),
         );
     }
-    memory.note.read()
+    None
+}
+
+/// What speaks for a lack of memory as the cause of a worker's end; and whether it makes that likely, or
+/// only possible. `limit` is that of its memory.
+fn lack_of_memory(
+    worker: &Worker,
+    gone: &Gone,
+    has_panicked: bool,
+    limit: Option<u64>,
+) -> Option<(String, bool)> {
+    let WorkerExit::Signal(signal) = gone.exit else {
+        return None;
+    };
+    if signal == Signal::KILL.as_raw() {
+        return match gone.oom_kill {
+            Some(true) => {
+                let text = "out of memory: the kernel's out-of-memory killer has been at work in \
+                            its control group";
+                Some((text.to_owned(), true))
+            }
+            // The count has not changed.
+            Some(false) => None,
+            // Who was ended by the pool is no riddle.
+            None if worker.ending.is_some() => None,
+            None => Some((
+                "perhaps by the kernel's out-of-memory killer".to_owned(),
+                false,
+            )),
+        };
+    }
+    let was_refused =
+        FatalNote::read(&worker.link.memory.last.0.fatal) == Some(FatalNote::OutOfMemory);
+    match limit {
+        Some(limit) if was_refused => Some((
+            format!("out of memory: it was refused some, and memory_limit is {limit} bytes"),
+            true,
+        )),
+        None if was_refused => Some(("out of memory: the system refused it some".to_owned(), true)),
+        // So ends a Rust program whose allocation has failed, and hardly anything else that did not panic.
+        Some(limit) if signal == Signal::ABORT.as_raw() && !has_panicked => Some((
+            format!("probably out of memory: memory_limit is {limit} bytes"),
+            true,
+        )),
+        _ => None,
+    }
 }
