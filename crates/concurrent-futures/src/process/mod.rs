@@ -14,6 +14,7 @@ mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod items;
+mod lane;
 mod parent;
 mod patience;
 mod pool;

@@ -3,9 +3,11 @@
 
 mod admission;
 mod callbacks;
+mod callsites;
 mod collector;
 mod limits;
 mod options;
+mod relay;
 mod shared;
 mod state;
 mod statistics;

@@ -384,6 +384,8 @@ impl Supervisor {
             channel,
             has_hung_up: false.into(),
         });
+        // Before the worker is told to begin by its first frame.
+        link.tell_level();
         let data = 2 * link.launch;
         let watched = epoll::add(
             &self.epoll,

@@ -5,13 +5,16 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tracing::level_filters::LevelFilter;
 
 use super::options::Options;
 use super::task::{Arguments, RemoteTask};
 use crate::error::{Direction, TaskError};
 use crate::executor::WorkerId;
 use crate::process::frame::{TaskHeader, reply, task};
+use crate::process::lane;
 use crate::process::ring::{Memory, Phase, SLOTS, TASK_BYTES, Violation, Writer};
 use crate::process::sys::{Channel, Sealed, Segment, futex};
 use crate::task::{CellRef, Payload};
@@ -34,6 +37,16 @@ impl Link {
         let bell = &self.memory.tasks_bell.0;
         if bell.ring() {
             futex::wake(bell.word().0);
+        }
+    }
+
+    /// Tells the worker which events and spans anybody wants.
+    pub(in crate::process) fn tell_level(&self) {
+        let level = lane::word_of(LevelFilter::current());
+        let word = &self.memory.lane.level;
+        // Relaxed: with a task it is published by the task's frame. The look spares the cache line.
+        if word.load(Ordering::Relaxed) != level {
+            word.store(level, Ordering::Relaxed);
         }
     }
 
@@ -160,6 +173,13 @@ pub(in crate::process) struct Reply {
     pub(in crate::process) items: usize,
 }
 
+impl Reply {
+    /// It is the last that is said of its task.
+    pub(in crate::process) fn ends_task(&self) -> bool {
+        self.items == 0 && matches!(self.kind, reply::VALUE | reply::ERROR | reply::END)
+    }
+}
+
 impl Worker {
     pub(in crate::process) fn new(link: Arc<Link>, place: WorkerId, now: u64) -> Self {
         Self {
@@ -234,6 +254,7 @@ impl Worker {
             return Err(Box::new((task, Refusal::Full)));
         }
         let number = self.next_number();
+        self.link.tell_level();
         match self.send_task(&mut task, number, most) {
             Ok(()) => {}
             Err(refusal) => return Err(Box::new((task, refusal))),
@@ -392,6 +413,14 @@ impl Worker {
             Entry::Task(handed) => Some(handed),
             Entry::Gone => None,
         }
+    }
+
+    /// The task of a number; the first without a result for none.
+    pub(in crate::process) fn task(&self, number: Option<u64>) -> Option<&CellRef> {
+        let is_wanted = |found: u64| number.is_none_or(|number| number == found);
+        let mut tasks = self.tasks();
+        let (_, handed) = tasks.find(|(found, _)| is_wanted(*found))?;
+        Some(handed.task.cell())
     }
 
     pub(in crate::process) fn phase(&self, number: u64) -> Option<Phase> {

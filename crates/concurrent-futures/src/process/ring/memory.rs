@@ -18,6 +18,10 @@ pub(in crate::process) const TASK_BYTES: usize = TASK_WORDS * size_of::<u64>() /
 /// The same for results.
 pub(in crate::process) const RESULT_BYTES: usize = RESULT_WORDS * size_of::<u64>() / 4;
 
+/// In bytes of a whole: what is read at most in one go.
+pub(in crate::process) const LANE_BYTES: usize = LANE_WORDS * size_of::<u64>();
+const LANE_WORDS: usize = 1 << 14;
+
 const NOTE_WORDS: usize = 127;
 
 /// All that a pool and one worker share. Any bytes are a valid value.
@@ -35,6 +39,17 @@ pub(in crate::process) struct Memory {
     slots: [Slot; SLOTS],
     pub(in crate::process) tasks: Ring<TASK_WORDS>,
     pub(in crate::process) results: Ring<RESULT_WORDS>,
+    pub(in crate::process) lane: Lane,
+}
+
+/// What the worker tells of its events and spans. Nobody waits for room in it.
+#[repr(C, align(64))]
+pub(in crate::process) struct Lane {
+    /// The most verbose level that anybody wants, as a number. The pool writes it.
+    pub(in crate::process) level: AtomicU32,
+    /// How many records the worker has dropped, for want of room.
+    pub(in crate::process) dropped: AtomicU64,
+    pub(in crate::process) records: Ring<LANE_WORDS>,
 }
 
 /// On a cache line of its own.

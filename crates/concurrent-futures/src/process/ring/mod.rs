@@ -20,7 +20,7 @@ mod word;
 #[cfg(not(concurrent_futures_loom))]
 pub(super) use bell::Bell;
 #[cfg(not(concurrent_futures_loom))]
-pub(super) use memory::{Memory, RESULT_BYTES, SLOTS, TASK_BYTES};
+pub(super) use memory::{LANE_BYTES, Lane, Memory, RESULT_BYTES, SLOTS, TASK_BYTES};
 #[cfg(any(all(test, not(concurrent_futures_loom)), fuzzing))]
 pub(super) use queue::Ring;
 #[cfg(not(concurrent_futures_loom))]

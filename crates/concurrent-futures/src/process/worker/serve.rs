@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::forward::Forwarding;
 use crate::codec;
 use crate::error::{Direction, Ran, TaskError};
 use crate::id::TaskId;
@@ -52,6 +53,7 @@ pub(in crate::process) fn serve(hello: &[u8], segment: OwnedFd, channel: Channel
     let mut worker = Worker {
         memory,
         channel,
+        forwarding: Forwarding::new(memory),
         max_payload: hello.max_payload,
         tasks: Reader::default(),
         results: Writer::default(),
@@ -88,6 +90,7 @@ fn note_panics(memory: &'static Memory) {
 struct Worker {
     memory: &'static Memory,
     channel: Channel,
+    forwarding: Forwarding,
     max_payload: u64,
     tasks: Reader,
     results: Writer,
@@ -119,6 +122,7 @@ const MOST_KEPT: usize = 1 << 20;
 impl Worker {
     fn work(&mut self, hello: &Hello) -> Result<(), Violation> {
         if !hello.has_initializer {
+            self.forwarding.settle();
             self.reply(reply::READY, &[], &[])?;
             self.tell();
         }
@@ -131,6 +135,7 @@ impl Worker {
             match self.next(&mut frame)? {
                 task::RUN => {
                     self.run(&frame)?;
+                    self.forwarding.end();
                     if self.is_spent {
                         return Ok(());
                     }
@@ -194,6 +199,7 @@ impl Worker {
         }
         let begun = self.now;
         let number = header.number;
+        self.forwarding.begin(number);
         let name = carried::name_in(carried)?;
         let _current = TaskId::from_number(header.id)
             .map(|id| RemoteCurrent::enter(id, name, number, self.memory));
@@ -313,6 +319,7 @@ impl Worker {
                 false
             }
         };
+        self.forwarding.settle();
         let out = std::mem::take(&mut self.out);
         if is_ready {
             self.reply(reply::READY, &[], &[])?;
@@ -417,12 +424,16 @@ impl Worker {
         }
     }
 
-    /// Wakes the pool if it sleeps.
     fn tell(&self) {
-        let bell = &self.memory.results_bell.0;
-        if bell.ring() {
-            futex::wake(bell.word().0);
-        }
+        tell_pool(self.memory);
+    }
+}
+
+/// Wakes the pool if it sleeps.
+pub(super) fn tell_pool(memory: &Memory) {
+    let bell = &memory.results_bell.0;
+    if bell.ring() {
+        futex::wake(bell.word().0);
     }
 }
 
