@@ -15,6 +15,7 @@ mod panics;
 mod places;
 mod priorities;
 mod process_life;
+mod process_tracing;
 mod processes;
 mod promise;
 mod runtimes;

@@ -6,21 +6,21 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing_core::callsite::{self, Identifier};
 use tracing_core::field::{FieldSet, ValueSet, display};
 use tracing_core::metadata::{Kind, LevelFilter};
 use tracing_core::subscriber::Interest;
-use tracing_core::{Dispatch, Level, Metadata, field};
+use tracing_core::{Level, Metadata, dispatcher, field};
 
 use crate::error::{RemoteError, chain};
 use crate::panic;
 use crate::process::lane::{Description, Value, Values, level_of};
 
 /// How many callsites are made of what workers say.
-const MOST: usize = 1_024;
+pub(super) const MOST: usize = 1_024;
 
 /// Where shared callsites are said to be.
 const SHARED_TARGET: &str = "concurrent_futures::worker";
@@ -29,6 +29,8 @@ const SHARED_TARGET: &str = "concurrent_futures::worker";
 struct Site {
     metadata: OnceLock<Metadata<'static>>,
     interest: AtomicU8,
+    /// `tracing` knows it, and asks its subscribers again whenever they change.
+    is_registered: AtomicBool,
 }
 
 const SOMETIMES: u8 = 0;
@@ -67,6 +69,7 @@ impl Site {
         let site: &'static Self = Box::leak(Box::new(Self {
             metadata: OnceLock::new(),
             interest: AtomicU8::new(SOMETIMES),
+            is_registered: AtomicBool::new(false),
         }));
         let leak = |text: String| -> &'static str { text.leak() };
         let fields: Vec<&'static str> = fields.into_iter().map(leak).collect();
@@ -93,29 +96,27 @@ impl Site {
 /// The callsites that were made, by what they were made of.
 static KNOWN: Mutex<Option<HashMap<Description, &'static Site>>> = Mutex::new(None);
 
-/// The callsite for a description: a new one if `true`. `None` if there are enough.
-fn own(description: &Description, level: Level) -> Option<(&'static Site, bool)> {
+/// The callsite for a description. `None` if there are enough.
+fn own(description: &Description, level: Level) -> Option<&'static Site> {
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let known = known.get_or_insert_default();
     if let Some(site) = known.get(description) {
-        return Some((site, false));
+        return Some(site);
     }
     if known.len() >= MOST {
         return None;
     }
     let site = Site::new(description.clone(), level);
     known.insert(description.clone(), site);
-    Some((site, true))
+    Some(site)
 }
 
 /// The callsite that all of this kind and level share.
-fn shared(description: &Description, level: Level) -> (&'static Site, bool) {
+fn shared(description: &Description, level: Level) -> &'static Site {
     static SHARED: [[OnceLock<&'static Site>; 6]; 2] =
         [const { [const { OnceLock::new() }; 6] }; 2];
     let place = &SHARED[usize::from(description.is_span)][description.level.min(5) as usize];
-    let mut is_new = false;
-    let site = place.get_or_init(|| {
-        is_new = true;
+    place.get_or_init(|| {
         let kind = if description.is_span { "span" } else { "event" };
         let shared = Description {
             is_span: description.is_span,
@@ -128,8 +129,7 @@ fn shared(description: &Description, level: Level) -> (&'static Site, bool) {
             fields: vec!["message".to_owned()],
         };
         Site::new(shared, level)
-    });
-    (site, is_new)
+    })
 }
 
 /// A callsite as a worker has announced it.
@@ -143,15 +143,13 @@ impl Announced {
     /// `None` if no callsite can be like that.
     pub(super) fn new(description: Description) -> Option<Self> {
         let level = level_of(description.level).filter(|_| description.is_valid())?;
-        let ((site, is_new), shared) = match own(&description, level) {
-            Some(own) => (own, None),
-            None => (shared(&description, level), Some(description)),
-        };
-        if is_new {
-            // The user's subscribers are asked what they think of it.
-            panic::contain(|| callsite::register(site));
-        }
-        Some(Self { site, shared })
+        Some(match own(&description, level) {
+            Some(site) => Self { site, shared: None },
+            None => Self {
+                site: shared(&description, level),
+                shared: Some(description),
+            },
+        })
     }
 
     pub(super) fn metadata(&self) -> &'static Metadata<'static> {
@@ -164,9 +162,15 @@ impl Announced {
             && self.site.interest.load(Ordering::Relaxed) != NEVER
     }
 
-    /// Whether a subscriber wants it, now and here.
-    pub(super) fn is_enabled(&self, dispatch: &Dispatch) -> bool {
-        self.site.interest.load(Ordering::Relaxed) == ALWAYS || dispatch.enabled(self.metadata())
+    /// Whether the thread's subscriber wants it, now and here. It runs foreign code.
+    pub(super) fn is_enabled(&self) -> bool {
+        // Not before a subscriber is that of the thread: as long as there is but one, `tracing` asks no
+        // other than this.
+        if !self.site.is_registered.swap(true, Ordering::Relaxed) {
+            panic::contain(|| callsite::register(self.site));
+        }
+        self.site.interest.load(Ordering::Relaxed) == ALWAYS
+            || dispatcher::get_default(|dispatch| dispatch.enabled(self.metadata()))
     }
 
     /// Calls `take` with the values of an event or a span, as its own fields or in its message.

@@ -169,9 +169,12 @@ impl Collector<'_> {
         for Inlet { link, relay, .. } in &mut self.inlets {
             if relay.has_something(&link.memory.lane) {
                 has_events = true;
+                // A worker that tells much may tell what nobody wants any more.
+                link.tell_level();
                 let find = |number| self.pool.lock().task_of(link.launch, number);
                 // What is dropped there may be the last that keeps a subscriber.
-                if panic::guard(|| relay.drain(link, find)).is_err() {
+                let lane = &link.memory.lane;
+                if panic::guard(|| relay.drain(lane, link.pid, find)).is_err() {
                     relay.close();
                 }
             }

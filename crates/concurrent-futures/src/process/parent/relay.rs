@@ -4,14 +4,16 @@
 //! published after these events are given to anybody. One round takes at most what the lane holds. A
 //! worker that says what cannot be is not listened to any more, which costs its events and nothing else.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use tracing::span::{self, Attributes};
-use tracing::{Dispatch, Event, Span};
+use tracing::{Dispatch, Event, Span, dispatcher};
 
 use super::callsites::Announced;
-use super::worker_state::Link;
 use crate::codec;
 use crate::panic;
 use crate::process::lane::{MOST_CALLSITES, Occurrence, Parent, Record, Values};
@@ -55,8 +57,11 @@ struct Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        panic::contain(|| {
-            self.dispatch.try_close(self.id.clone());
+        // A registry closes the parent by the default of the thread.
+        dispatcher::with_default(&self.dispatch, || {
+            panic::contain(|| {
+                self.dispatch.try_close(self.id.clone());
+            });
         });
     }
 }
@@ -106,16 +111,18 @@ struct Place {
 }
 
 impl Place {
-    /// Calls `emit` inside of the spans. Each call of the subscriber's is contained by itself, so that
-    /// a panic in one of them leaves no span entered.
+    /// Calls `emit` inside of the spans, with their subscriber as the thread's. Each call of it is
+    /// contained by itself, so that a panic in one of them leaves no span entered.
     fn inside(&self, emit: impl FnOnce()) {
-        for span in self.spans.iter().rev() {
-            panic::contain(|| self.dispatch.enter(span));
-        }
-        panic::contain(emit);
-        for span in &self.spans {
-            panic::contain(|| self.dispatch.exit(span));
-        }
+        dispatcher::with_default(&self.dispatch, || {
+            for span in self.spans.iter().rev() {
+                panic::contain(|| self.dispatch.enter(span));
+            }
+            panic::contain(emit);
+            for span in &self.spans {
+                panic::contain(|| self.dispatch.exit(span));
+            }
+        });
     }
 }
 
@@ -126,11 +133,13 @@ impl Relay {
                 || lane.dropped.load(Ordering::Relaxed) != self.told)
     }
 
-    /// Emits what is there. `find` gives the task of a number, or the one that runs for none.
-    pub(super) fn drain(&mut self, link: &Link, find: impl Fn(Option<u64>) -> Option<CellRef>) {
-        // Whatever is wanted now; the worker may be about to say what nobody wants any more.
-        link.tell_level();
-        let lane = &link.memory.lane;
+    /// Emits what the worker, a process of this number, has told. `find` gives the task of a number, or the one that runs for none.
+    pub(super) fn drain(
+        &mut self,
+        lane: &Lane,
+        worker: u32,
+        find: impl Fn(Option<u64>) -> Option<CellRef>,
+    ) {
         // Of many records in a row that are of one task it is looked for once.
         let mut scene = None;
         let mut bytes = 0;
@@ -155,9 +164,9 @@ impl Relay {
             self.told = dropped;
             let scene = scene.unwrap_or_else(|| Scene::new(None, find(None).as_ref()));
             panic::contain(|| {
-                tracing::dispatcher::with_default(&scene.dispatch, || {
+                dispatcher::with_default(&scene.dispatch, || {
                     tracing::warn!(
-                        worker = link.pid,
+                        worker,
                         dropped = count,
                         "events and spans of a worker process were dropped: they came too fast"
                     );
@@ -210,11 +219,9 @@ impl Relay {
         }
         let place = self.place(event.parent, scene);
         place.inside(|| {
-            if callsite.is_enabled(&place.dispatch) {
+            if callsite.is_enabled() {
                 callsite.with_values(event.values, |values| {
-                    let parent = place.spans.first().cloned();
-                    let event = Event::new_child_of(parent, metadata, values);
-                    place.dispatch.event(&event);
+                    Event::child_of(place.spans.first().cloned(), metadata, values);
                 });
             }
         });
@@ -237,7 +244,7 @@ impl Relay {
         let mut id = None;
         let may_be_enabled = callsite.may_be_enabled();
         place.inside(|| {
-            if may_be_enabled && callsite.is_enabled(&place.dispatch) {
+            if may_be_enabled && callsite.is_enabled() {
                 id = callsite.with_values(what.values, |values| {
                     let attributes = match place.spans.first() {
                         Some(parent) => Attributes::child_of(parent.clone(), metadata, values),
