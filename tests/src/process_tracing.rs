@@ -498,6 +498,29 @@ tests! {
         });
     }
 
+    fn a_copy_that_a_task_has_forked_is_silent_and_lives() {
+        fn forks() -> i32 {
+            // SAFETY: the copy runs what needs no other thread, and ends.
+            let copy = unsafe { libc::fork() };
+            if copy == 0 {
+                tracing::info_span!("in the copy").in_scope(|| tracing::error!("from the copy"));
+                // SAFETY: it ends the copy.
+                unsafe { libc::_exit(7) };
+            }
+            let mut status = 0;
+            // SAFETY: the status is written to a place of its own.
+            unsafe { libc::waitpid(copy, &raw mut status, 0) };
+            tracing::info!("from the task");
+            status
+        }
+        recorded("info", |diary| {
+            let request = tracing::info_span!("request");
+            let status = request.in_scope(|| pool().submit(forks, ()).result()).unwrap();
+            assert_eq!((libc::WIFEXITED(status), libc::WEXITSTATUS(status)), (true, 7));
+            assert_eq!(diary.messages(), ["from the task"]);
+        });
+    }
+
     fn a_text_that_emits_or_panics_harms_nobody() {
         fn rude() -> u8 {
             tracing::info!(rude = ?Rude, polite = 1, "with a rude text");

@@ -23,7 +23,7 @@ use crate::task::CellRef;
 /// How many spans of a worker are open here at a time.
 const MOST_SPANS: usize = 1_024;
 
-/// How many spans around an event are entered while it is emitted.
+/// How many spans around an event are looked at, and entered while it is emitted.
 const MOST_ENTERED: usize = 64;
 
 /// The reading side of one worker's lane.
@@ -133,7 +133,8 @@ impl Relay {
                 || lane.dropped.load(Ordering::Relaxed) != self.told)
     }
 
-    /// Emits what the worker, a process of this number, has told. `find` gives the task of a number, or the one that runs for none.
+    /// Emits what the worker, a process of this number, has told. `find` gives the task of a number, and
+    /// the one that runs for none.
     pub(super) fn drain(
         &mut self,
         lane: &Lane,
@@ -287,7 +288,7 @@ impl Relay {
             spans: Vec::new(),
         };
         let (mut next, mut task) = (parent, scene.task);
-        while place.spans.len() < MOST_ENTERED {
+        for _ in 0..MOST_ENTERED {
             match next {
                 Parent::Root => return place,
                 Parent::Span(number) => match self.spans.get(&number) {

@@ -18,7 +18,7 @@ pub(in crate::process) const TASK_BYTES: usize = TASK_WORDS * size_of::<u64>() /
 /// The same for results.
 pub(in crate::process) const RESULT_BYTES: usize = RESULT_WORDS * size_of::<u64>() / 4;
 
-/// In bytes of a whole: what is read at most in one go.
+/// All that the lane holds.
 pub(in crate::process) const LANE_BYTES: usize = LANE_WORDS * size_of::<u64>();
 const LANE_WORDS: usize = 1 << 14;
 

@@ -2,7 +2,7 @@
 //!
 //! Always: nobody waits for room in the lane; what does not fit is dropped and counted. No code of the
 //! user's runs under a lock. What a `Debug` emits while it is asked for the text of a field is not
-//! recorded, as with the subscribers that know no other way out of a circle.
+//! recorded: it could be asked again for that.
 //!
 //! # What a disabled event costs
 //! The highest level that anybody wants is a word in the shared memory. It is this subscriber's
@@ -32,6 +32,7 @@ use crate::process::lane::{
     Parent, Record, Value, Values,
 };
 use crate::process::ring::{Memory, Writer};
+use crate::process::sys;
 
 /// The number of the task that this process runs, and 1; or 0.
 static TASK: AtomicU64 = AtomicU64::new(0);
@@ -57,6 +58,7 @@ impl Forwarding {
     pub(super) fn new(memory: &'static Memory) -> Self {
         let dispatch = Dispatch::new(Forwarder {
             memory,
+            generation: sys::generation(),
             spans: Mutex::default(),
             next_span: AtomicU64::new(1),
             outlet: Mutex::default(),
@@ -97,6 +99,8 @@ impl Forwarding {
 
 struct Forwarder {
     memory: &'static Memory,
+    /// Of this process: a copy that a task has forked does not have the memory.
+    generation: u32,
     /// The spans that there are.
     spans: Mutex<HashMap<u64, Open>>,
     next_span: AtomicU64,
@@ -160,18 +164,30 @@ fn describe(metadata: &Metadata<'_>) -> Description {
     }
 }
 
-/// Calls `record`, unless this thread is inside of such a call.
-fn recording(record: impl FnOnce()) {
-    // A thread that ends has no place to note it, and records nothing any more.
-    let _ = IS_RECORDING.try_with(|is_recording| {
-        if !is_recording.replace(true) {
-            record();
-            is_recording.set(false);
-        }
-    });
-}
-
 impl Forwarder {
+    /// The most verbose level that anybody wants.
+    fn level(&self) -> u32 {
+        if self.generation == sys::generation() {
+            self.memory.lane.level.load(Ordering::Relaxed)
+        } else {
+            0
+        }
+    }
+
+    /// Calls `record`, unless this thread is inside of such a call.
+    fn recording(&self, record: impl FnOnce()) {
+        if self.generation != sys::generation() {
+            return;
+        }
+        // A thread that ends has no place to note it, and records nothing any more.
+        let _ = IS_RECORDING.try_with(|is_recording| {
+            if !is_recording.replace(true) {
+                record();
+                is_recording.set(false);
+            }
+        });
+    }
+
     fn spans(&self) -> MutexGuard<'_, HashMap<u64, Open>> {
         self.spans.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -196,7 +212,7 @@ impl Forwarder {
         collect: impl FnOnce(&mut Collected),
         record: impl FnOnce(Occurrence) -> Record,
     ) {
-        recording(|| {
+        self.recording(|| {
             let values = collected(collect);
             let task = TASK.load(Ordering::Relaxed).checked_sub(1);
             self.send(|outlet| {
@@ -235,13 +251,12 @@ impl Subscriber for Forwarder {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        let word = self.memory.lane.level.load(Ordering::Relaxed);
-        Some(lane::filter_of(word))
+        Some(lane::filter_of(self.level()))
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let level = LevelFilter::from_level(*metadata.level());
-        lane::word_of(level) <= self.memory.lane.level.load(Ordering::Relaxed)
+        lane::word_of(level) <= self.level()
             && IS_RECORDING.try_with(|is_recording| !is_recording.get()) == Ok(true)
     }
 
@@ -260,7 +275,7 @@ impl Subscriber for Forwarder {
 
     fn record(&self, span: &Id, values: &span::Record<'_>) {
         let span = span.into_u64();
-        recording(|| {
+        self.recording(|| {
             let values = collected(|all| values.record(all));
             self.send(|outlet| outlet.write(self.memory, &Record::Recorded { span, values }));
         });
@@ -308,7 +323,7 @@ impl Subscriber for Forwarder {
         }
         spans.remove(&span);
         drop(spans);
-        recording(|| {
+        self.recording(|| {
             self.send(|outlet| outlet.write(self.memory, &Record::Closed { span }));
         });
         true
