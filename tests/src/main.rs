@@ -19,6 +19,7 @@ mod priorities;
 mod process_life;
 mod process_limits;
 mod process_output;
+mod process_tracing;
 mod processes;
 mod promise;
 mod runtimes;

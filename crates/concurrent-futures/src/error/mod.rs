@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use kind::{Clock, Direction, ErrorKind, Ran, Rejection, WorkerExit};
-pub(crate) use wire::WireError;
+pub(crate) use wire::{RemoteError, WireError, chain};
 
 use crate::panic::Panic;
 

@@ -57,7 +57,7 @@ enum WireWhat {
 
 /// The text of an error that happened in another process.
 #[derive(Debug)]
-struct RemoteError {
+pub(crate) struct RemoteError {
     text: String,
     source: Option<Box<RemoteError>>,
 }
@@ -197,8 +197,11 @@ impl From<WireError> for TaskError {
     }
 }
 
-fn chain(texts: Vec<String>) -> Option<Box<RemoteError>> {
-    texts.into_iter().rev().fold(None, |source, text| {
+/// The error that these texts tell of, each the cause of the one before it. A chain has an end, since
+/// dropping it recurses.
+pub(crate) fn chain(texts: Vec<String>) -> Option<Box<RemoteError>> {
+    let texts = texts.into_iter().take(MOST_SOURCES);
+    texts.rev().fold(None, |source, text| {
         Some(Box::new(RemoteError { text, source }))
     })
 }
@@ -230,6 +233,18 @@ mod tests {
         let source = there.source().expect("a source");
         assert_eq!(source.to_string(), "outer");
         assert_eq!(source.source().expect("a source").to_string(), "inner");
+    }
+
+    #[test]
+    fn a_chain_that_is_longer_than_any_that_is_sent_ends() {
+        let sources = vec![String::new(); 1_000_000];
+        let error = TaskError::from(WireError {
+            what: WireWhat::Failed,
+            sources,
+            stderr: None,
+        });
+        let chain = std::iter::successors(error.source(), |error| (*error).source());
+        assert_eq!(chain.count(), MOST_SOURCES);
     }
 
     #[test]

@@ -45,6 +45,21 @@ use crate::task::TaskFuture;
 /// assert_eq!(pool.submit(std::process::id, ()).result()? == std::process::id(), false);
 /// # Ok::<(), concurrent_futures::TaskError>(())
 /// ```
+///
+/// # Tracing
+/// What a task says to `tracing` is heard in the process of the pool: its events and spans are made anew
+/// there, in the span that was current when the task was submitted, for the subscriber of that span, or
+/// for the global one if there was none. They come before the result. A worker says only what the
+/// subscribers of the pool's process may want by its level; it is told of another level with the next
+/// task.
+///
+/// - Times are those of arrival; spans are entered only while something is emitted in them; `follows_from`
+///   does not travel. A task's spans are closed when it ends, at the latest.
+/// - Nobody waits for a subscriber. What comes too fast is dropped, and told and counted
+///   ([`dropped_events`](WorkerStats::dropped_events)).
+/// - There are at most 1 024 callsites of workers in a process. Events and spans of others have a message
+///   that says it all, and one callsite for each level.
+/// - If the initializer sets a global subscriber, events go to that one instead.
 #[derive(Clone)]
 pub struct ProcessPoolExecutor {
     handle: Arc<Handle>,

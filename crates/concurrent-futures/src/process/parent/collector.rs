@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::large_result::{LargeResult, Ticket};
+use super::relay::Relay;
 use super::shared::Shared;
 use super::state::Actions;
 use super::wait_set::WaitSet;
 use super::worker_state::{Gone, Link, Reply};
 use crate::error::{Direction, TaskError};
+use crate::panic;
 use crate::process::call::{decode_error, encode_error};
 use crate::process::clock;
 use crate::process::frame::{ReplyHeader, reply};
@@ -74,6 +76,8 @@ struct Inlet {
     views: Views<Foreign>,
     /// It broke the rules: nothing more is read.
     is_closed: bool,
+    /// What it tells of events and spans.
+    relay: Relay,
 }
 
 /// What one worker has said in a round.
@@ -95,6 +99,8 @@ impl Collector<'_> {
             let said: Vec<Said> = self.inlets.iter_mut().filter_map(Inlet::listen).collect();
             let is_quiet = said.is_empty() && exits.is_empty();
             let rest = self.rest_of(&exits);
+            // After the results were read, which are published after the events that led to them.
+            let has_events = self.relay(said.iter().chain(&rest), &exits);
             let mut actions = Actions::default();
             let mut state = self.pool.lock();
             if !is_quiet {
@@ -132,7 +138,7 @@ impl Collector<'_> {
             if is_over {
                 return;
             }
-            if is_quiet && !has_new_links {
+            if is_quiet && !has_new_links && !has_events {
                 self.rest(looks, came_alone, lacks_room);
             }
         }
@@ -153,6 +159,38 @@ impl Collector<'_> {
             }
         }
         rest
+    }
+
+    /// Emits the events and spans of workers, and closes the spans of tasks that have ended. True if there
+    /// were any.
+    fn relay<'a>(&mut self, said: impl Iterator<Item = &'a Said> + Clone, exits: &[Gone]) -> bool {
+        let mut has_events = false;
+        for Inlet { link, relay, .. } in &mut self.inlets {
+            if relay.has_something(&link.memory.lane) {
+                has_events = true;
+                // A worker that tells much may tell what nobody wants any more.
+                link.tell_level();
+                let find = |number| self.pool.lock().task_of(link.launch, number);
+                // What is dropped there may be the last that keeps a subscriber.
+                let lane = &link.memory.lane;
+                if panic::guard(|| relay.drain(lane, link.pid, find)).is_err() {
+                    relay.close();
+                }
+            }
+            if relay.has_spans() {
+                let own = said.clone().filter(|said| said.launch == link.launch);
+                let ended = own.flat_map(|said| &said.replies);
+                let last = ended
+                    .filter(|reply| reply.ends_task())
+                    .map(|reply| reply.number);
+                panic::contain(|| match last.max() {
+                    _ if exits.iter().any(|gone| gone.launch == link.launch) => relay.end(),
+                    Some(last) => relay.end_tasks(last),
+                    None => {}
+                });
+            }
+        }
+        has_events
     }
 
     /// Listens to the workers that there are. True if they have changed.
@@ -181,6 +219,7 @@ impl Collector<'_> {
                     views: Views::default(),
                     most_bytes: self.pool.options.max_payload.max(LEAST_LIMIT),
                     is_closed: false,
+                    relay: Relay::default(),
                 });
             }
         }
@@ -198,7 +237,8 @@ impl Collector<'_> {
             patience,
             ..
         } = self;
-        let is_there = || inlets.iter().any(Inlet::has_something);
+        let has_anything = |inlet: &Inlet| inlet.has_something() || inlet.has_events();
+        let is_there = || inlets.iter().any(has_anything);
         if looks && patience.look(yields, || is_there() || wait_set.would_hear(&pool.control)) {
             return;
         }
@@ -210,6 +250,10 @@ impl Collector<'_> {
 impl Inlet {
     fn has_something(&self) -> bool {
         !self.is_closed && self.link.memory.results.has_more_than(&self.reader)
+    }
+
+    fn has_events(&self) -> bool {
+        self.relay.has_something(&self.link.memory.lane)
     }
 
     /// Reads what is there; `None` for nothing.

@@ -4,6 +4,7 @@
 mod admission;
 mod broadcast;
 mod callbacks;
+mod callsites;
 mod collector;
 mod cpu_share;
 mod large_result;
@@ -11,6 +12,7 @@ mod limits;
 mod oom_kills;
 mod options;
 mod output;
+mod relay;
 mod resizing;
 mod shared;
 mod state;

@@ -1,5 +1,7 @@
 //! What a pool of processes tells of itself.
 
+use std::sync::atomic::Ordering;
+
 use super::shared::Shared;
 use super::state::Counts;
 use super::worker_state::{Life, Worker};
@@ -67,6 +69,7 @@ impl Shared {
                 },
                 tasks: worker.finished,
                 restarts: state.restarts_of(worker.place),
+                dropped_events: worker.link.memory.lane.dropped.load(Ordering::Relaxed),
             })
             .collect();
         drop(state);

@@ -442,6 +442,8 @@ impl Supervisor {
             has_hung_up: false.into(),
             pipes: pipes.map(|pipes| pipes.of_worker(child.pid())),
         });
+        // Before the worker is told to begin by its first frame.
+        link.tell_level();
         let data = 2 * link.launch;
         let watched = epoll::add(
             &self.epoll,

@@ -7,12 +7,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tracing::level_filters::LevelFilter;
+
 use super::options::Options;
 use super::output::Pipes;
 use super::task::{Arguments, RemoteTask};
 use crate::error::{BoxError, Direction, TaskError, WorkerExit};
 use crate::executor::WorkerId;
 use crate::process::frame::{TaskHeader, reply, task};
+use crate::process::lane;
 use crate::process::large::{Known, Lease, Outgoing, Placed, Shelf};
 use crate::process::ring::{Memory, Phase, SLOTS, TASK_BYTES, Violation, Writer};
 use crate::process::sys::{Channel, Segment, futex};
@@ -38,6 +41,16 @@ impl Link {
         let bell = &self.memory.tasks_bell.0;
         if bell.ring() {
             futex::wake(bell.word().0);
+        }
+    }
+
+    /// Tells the worker which events and spans anybody wants.
+    pub(in crate::process) fn tell_level(&self) {
+        let level = lane::word_of(LevelFilter::current());
+        let word = &self.memory.lane.level;
+        // Relaxed: with a task it is published by the task's frame. The look spares the cache line.
+        if word.load(Ordering::Relaxed) != level {
+            word.store(level, Ordering::Relaxed);
         }
     }
 
@@ -319,6 +332,7 @@ impl Worker {
             return Err(Box::new((task, Refusal::Full)));
         }
         let number = self.next_number();
+        self.link.tell_level();
         if let Some(pipes) = &self.link.pipes {
             pipes.begin(task.cell().clone());
         }
@@ -496,6 +510,14 @@ impl Worker {
             Entry::Task(handed) => Some(handed),
             Entry::Gone => None,
         }
+    }
+
+    /// The task of a number; the first without a result for none.
+    pub(in crate::process) fn task(&self, number: Option<u64>) -> Option<&CellRef> {
+        let is_wanted = |found: u64| number.is_none_or(|number| number == found);
+        let mut tasks = self.tasks();
+        let (_, handed) = tasks.find(|(found, _)| is_wanted(*found))?;
+        Some(handed.task.cell())
     }
 
     pub(in crate::process) fn phase(&self, number: u64) -> Option<Phase> {

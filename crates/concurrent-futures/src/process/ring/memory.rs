@@ -24,6 +24,10 @@ pub(in crate::process) const LARGE_SLOTS: usize = 8;
 /// Added to the ticket of one whose descriptor was not received, and has to come again.
 pub(in crate::process) const AGAIN: u64 = 1 << 63;
 
+/// All that the lane holds.
+pub(in crate::process) const LANE_BYTES: usize = LANE_WORDS * size_of::<u64>();
+const LANE_WORDS: usize = 1 << 14;
+
 const NOTE_WORDS: usize = 127;
 
 /// All that a pool and one worker share. Any bytes are a valid value.
@@ -42,6 +46,17 @@ pub(in crate::process) struct Memory {
     slots: [Slot; SLOTS],
     pub(in crate::process) tasks: Ring<TASK_WORDS>,
     pub(in crate::process) results: Ring<RESULT_WORDS>,
+    pub(in crate::process) lane: Lane,
+}
+
+/// What the worker tells of its events and spans. Nobody waits for room in it.
+#[repr(C, align(64))]
+pub(in crate::process) struct Lane {
+    /// The most verbose level that anybody wants, as a number. The pool writes it.
+    pub(in crate::process) level: AtomicU32,
+    /// How many records the worker has dropped, for want of room.
+    pub(in crate::process) dropped: AtomicU64,
+    pub(in crate::process) records: Ring<LANE_WORDS>,
 }
 
 /// What a worker says of itself once, when it ends.

@@ -1,5 +1,6 @@
 //! Inside a worker process: what it does from its takeover to its end.
 
+mod forward;
 mod growth;
 mod init;
 mod large;

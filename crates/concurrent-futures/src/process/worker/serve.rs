@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use super::forward::Forwarding;
 use super::growth::Growth;
 use crate::codec;
 use crate::cpus;
@@ -64,6 +65,7 @@ pub(in crate::process) fn serve(hello: &[u8], segment: OwnedFd, channel: Channel
     let mut worker = Worker {
         memory,
         channel,
+        forwarding: Forwarding::new(memory),
         max_payload: hello.max_payload,
         flushes: hello.flushes,
         tasks: Reader::default(),
@@ -105,6 +107,7 @@ fn note_panics(memory: &'static Memory) {
 struct Worker {
     memory: &'static Memory,
     channel: Channel,
+    forwarding: Forwarding,
     max_payload: u64,
     flushes: bool,
     tasks: Reader,
@@ -141,6 +144,7 @@ impl Worker {
             return Ok(());
         }
         if !hello.has_initializer {
+            self.forwarding.settle();
             self.reply(reply::READY, &[], &[], None)?;
             self.tell();
         }
@@ -154,6 +158,7 @@ impl Worker {
                 task::RUN if self.is_outgrown => {}
                 task::RUN => {
                     self.run(&frame)?;
+                    self.forwarding.end();
                     if self.is_spent {
                         return Ok(());
                     }
@@ -212,6 +217,7 @@ impl Worker {
         self.clear_note();
         let begun = self.now;
         let number = header.number;
+        self.forwarding.begin(number);
         let name = carried::name_in(carried)?;
         let _current = TaskId::from_number(header.id)
             .map(|id| RemoteCurrent::enter(id, name, number, self.memory));
@@ -347,6 +353,7 @@ impl Worker {
         let (kind, _) = self.call(find(header), &large, arguments);
         let is_ready = kind == reply::VALUE;
         let kept = self.kept(large);
+        self.forwarding.settle();
         self.flush();
         let out = std::mem::take(&mut self.out);
         if is_ready {
@@ -554,10 +561,15 @@ impl Worker {
 
     /// Wakes the pool if it sleeps.
     fn tell(&self) {
-        let bell = &self.memory.results_bell.0;
-        if bell.ring() {
-            futex::wake(bell.word().0);
-        }
+        tell_pool(self.memory);
+    }
+}
+
+/// Wakes the pool if it sleeps.
+pub(super) fn tell_pool(memory: &Memory) {
+    let bell = &memory.results_bell.0;
+    if bell.ring() {
+        futex::wake(bell.word().0);
     }
 }
 

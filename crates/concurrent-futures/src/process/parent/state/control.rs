@@ -10,6 +10,12 @@ use crate::process::sys::Signal;
 use crate::task::CellRef;
 
 impl State {
+    /// The task that a worker knows by this number; the one that it runs for none.
+    pub(in crate::process) fn task_of(&self, launch: u64, number: Option<u64>) -> Option<CellRef> {
+        let worker = &self.workers[self.index_of(launch)?];
+        worker.task(number).cloned()
+    }
+
     /// Claims a task that has not begun, wherever it lies. False if it has begun.
     pub(in crate::process) fn withdraw(&mut self, cell: &CellRef, actions: &mut Actions) -> bool {
         if !cell.is_queued() {
