@@ -13,13 +13,13 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, sendmsg};
 use serde::{Deserialize, Serialize};
 
-const SIZE: usize = 1_060_864;
+const SIZE: usize = 1_191_936;
 const RESULTS_BELL: usize = 128;
 const NOTE: usize = 256;
-const SLOTS: usize = 1_280;
+const SLOTS: usize = 1_344;
 const SLOT: usize = 64;
-const TASKS: usize = 9_472;
-const RESULTS: usize = 533_888;
+const TASKS: usize = 9_536;
+const RESULTS: usize = 533_952;
 const RING_WORDS: usize = 1 << 16;
 
 /// Kinds of frames from the worker.
@@ -31,6 +31,10 @@ pub(super) const ITEM_VALUE: u32 = 5;
 pub(super) const ITEM_ERROR: u32 = 6;
 pub(super) const END: u32 = 7;
 pub(super) const LARGE: u32 = 1 << 8;
+
+/// Of a large result: its memory is new to the pool, and the value itself is in it.
+const NEW: u64 = 1 << 8;
+const VALUE_TOO: u64 = 1 << 10;
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) enum Attack {
@@ -51,6 +55,8 @@ pub(super) enum Attack {
     Flood(u32),
     /// A result that is announced as so long, and comes as this.
     Send(u64, Sent),
+    /// A result that is said to lie anywhere.
+    Place,
     /// Bytes, and descriptors, as many as the socket takes; then a result, so that they are looked at.
     Stuff,
     /// The socket is closed for sending, while the worker lives.
@@ -125,6 +131,13 @@ impl Shared {
         }
         self.store(RESULTS, tail + 1 + u64::from(length.div_ceil(8)));
         self.ring();
+    }
+
+    /// Says that a result lies in this worker's memory: flags with the slot, length, ticket, slots that are
+    /// still good, and where the value begins.
+    fn announce(self, place: [u64; 5]) {
+        let payload = [&[self.number(), 0][..], &place].concat();
+        self.write(VALUE | LARGE, 56, &payload);
     }
 
     /// Waits until the pool has read everything, so that the worker's own words do not take its place. It
@@ -275,7 +288,7 @@ fn send_large(length: u64, sent: Sent) {
         message(number, rustix::fd::AsFd::as_fd(&file));
     }
     let shared = Shared::find();
-    shared.write(VALUE | LARGE, 24, &[shared.number(), 0, length]);
+    shared.announce([NEW | VALUE_TOO, length, 1, 1, 0]);
 }
 
 fn stuff(random: &mut Rng) {
@@ -288,7 +301,7 @@ fn stuff(random: &mut Rng) {
     while send(&bytes, &many).is_ok() {}
     while send(&bytes, &[]).is_ok() {}
     let shared = Shared::find();
-    shared.write(VALUE | LARGE, 24, &[shared.number(), 0, 1 << 20]);
+    shared.announce([NEW | VALUE_TOO, 1 << 20, 1, 1, 0]);
 }
 
 /// Sleeps longer than any test takes.
@@ -324,6 +337,17 @@ pub(super) fn attack(attack: Attack, seed: u64) -> u64 {
         Attack::Send(length, sent) => {
             send_large(length, sent);
             Shared::find().until_heard();
+        }
+        Attack::Place => {
+            let shared = Shared::find();
+            let any = |random: &mut Rng| match random.u8(..4) {
+                0 => random.u64(..100),
+                1 => random.u64(..2_000),
+                2 => 1 << random.u32(..64),
+                _ => random.u64(..),
+            };
+            shared.announce(std::array::from_fn(|_| any(&mut random)));
+            shared.until_heard();
         }
         Attack::Stuff => {
             stuff(&mut random);

@@ -258,7 +258,8 @@ impl Supervisor {
         if state.is_idle_watched && self.idle_look == u64::MAX {
             self.idle_look = now.saturating_add(idle_limit);
         }
-        if self.idle_look <= now {
+        let was_idle_long = self.idle_look <= now;
+        if was_idle_long {
             self.idle_look = state.let_idle_go(idle_limit, now, &mut actions);
         }
         if state.is_work_watched && self.stop_looks.next == u64::MAX {
@@ -267,6 +268,9 @@ impl Supervisor {
         drop(state);
         let is_notified = std::mem::take(&mut actions.notify);
         self.pool.act(actions);
+        if was_idle_long {
+            self.pool.shelf.clear();
+        }
 
         let grace = nanos(options.kill_grace);
         for (launch, signal) in to_end {
