@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
@@ -10,8 +11,10 @@ use concurrent_futures::{
     Executor, ProcessPoolExecutor, Shutdown, TaskOptions, WorkerState, WorkerStats,
 };
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tracing::Metadata;
 use tracing::field::{Field, Visit};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::layer::{Context, Filter, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::harness::{Door, Gate, PathGate, eventually, pass, tests};
@@ -83,19 +86,36 @@ impl Visit for Line {
     }
 }
 
+/// Other tests have no global subscriber, as far as they can see.
+static IS_ON: AtomicBool = AtomicBool::new(false);
+
+struct OfInterest;
+
+impl<S> Filter<S> for OfInterest {
+    fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        let is_of_interest = metadata.is_span() || metadata.target() == TARGET;
+        IS_ON.load(Ordering::SeqCst) && is_of_interest
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(match IS_ON.load(Ordering::SeqCst) {
+            true => LevelFilter::INFO,
+            false => LevelFilter::OFF,
+        })
+    }
+}
+
 /// Lines are recorded from now on, for as long as this lives.
 struct Recording;
 
 fn record() -> Recording {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
-        let of_interest = tracing_subscriber::filter::filter_fn(|metadata| {
-            metadata.is_span() || metadata.target() == TARGET
-        });
-        let of_interest = of_interest.with_max_level_hint(tracing::Level::INFO);
-        let subscriber = tracing_subscriber::registry().with(Recorder.with_filter(of_interest));
+        let subscriber = tracing_subscriber::registry().with(Recorder.with_filter(OfInterest));
         tracing::subscriber::set_global_default(subscriber).expect("it is the only one");
     });
+    IS_ON.store(true, Ordering::SeqCst);
+    tracing::callsite::rebuild_interest_cache();
     LINES.lock().unwrap().clear();
     *ON_LINE.lock().unwrap_or_else(PoisonError::into_inner) = None;
     Recording
@@ -111,6 +131,8 @@ fn give_to(on_line: impl FnMut(Line) + Send + 'static) -> Recording {
 impl Drop for Recording {
     fn drop(&mut self) {
         *ON_LINE.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        IS_ON.store(false, Ordering::SeqCst);
+        tracing::callsite::rebuild_interest_cache();
     }
 }
 

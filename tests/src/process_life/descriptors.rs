@@ -62,12 +62,27 @@ tests! {
             close_all(());
             vec![7_u8; length]
         };
-        for _ in 0..3 {
-            let error = pool.submit(close_and_give, 1_usize << 20).result().unwrap_err();
-            assert!(error.is_worker_lost() || error.is_codec(), "{error}");
+        // The pool has no memory yet that would be large enough.
+        for megabytes in [1, 8, 64] {
+            let length: usize = megabytes << 20;
+            let lost = pool.submit(close_and_give, length).result();
+            let lost = lost.map(|bytes| bytes.len()).unwrap_err();
+            assert!(lost.is_worker_lost() || lost.is_codec(), "{lost}");
             // The worker cannot give anything large any more, and must not be given the chance to say so.
-            assert_eq!(pool.submit(give, 1_usize << 20).result().unwrap(), vec![7_u8; 1 << 20]);
+            assert!(pool.submit(give, length).result().unwrap() == vec![7_u8; length]);
         }
+    }
+
+    fn a_result_in_memory_that_the_pool_has_needs_no_channel() {
+        let pool = ProcessPoolExecutor::new(1);
+        let pids = [(); 2].map(|()| {
+            let given = pool.submit(|| (std::process::id(), vec![7_u8; 1 << 20]), ());
+            let (pid, bytes) = given.result().unwrap();
+            assert!(bytes == vec![7_u8; 1 << 20]);
+            pool.submit(close_all, ()).result().unwrap();
+            pid
+        });
+        assert_eq!(pids[0], pids[1]);
     }
 
     fn a_task_that_has_closed_every_descriptor_can_still_be_aborted() {

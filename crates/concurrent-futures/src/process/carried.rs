@@ -58,6 +58,9 @@ fn about<C: TaskContext>(error: TaskError, way: Direction) -> TaskError {
 
 /// What travels with a task of this name that is submitted now, on this thread.
 pub(super) fn pack(name: Option<&str>, contexts: &[Capture]) -> Result<Box<[u8]>, TaskError> {
+    if name.is_none() && contexts.is_empty() {
+        return Ok(Box::default());
+    }
     let mut out = Vec::new();
     for capture in contexts {
         capture(&mut out)?;

@@ -35,7 +35,7 @@ impl State {
     ) {
         self.hand_over_pinned(options, now, actions);
         let has_surplus = self.let_surplus_go(options, actions);
-        while !has_surplus {
+        while !has_surplus && !self.queue.is_empty() {
             let picked = self.pick(options);
             let is_full = picked.is_none() && self.workers.len() >= options.max_workers();
             if is_full && !self.has_priorities {
@@ -66,13 +66,15 @@ impl State {
                 break;
             };
             // After it was taken from the queue: what comes back may be next there, for its age.
-            let has_taken_back = self.take_back_less_urgent(index, priority);
-            let is_its_turn = has_taken_back || picked == Some(index);
-            if !is_its_turn || !self.has_room(&self.workers[index], options) {
-                // What was to make room has begun, or more is in the way. Then all workers are busy, and
-                // what they say next leads here again.
-                self.put_back(task);
-                break;
+            if self.has_priorities {
+                let has_taken_back = self.take_back_less_urgent(index, priority);
+                let is_its_turn = has_taken_back || picked == Some(index);
+                if !is_its_turn || !self.has_room(&self.workers[index], options) {
+                    // What was to make room has begun, or more is in the way. Then all workers are busy,
+                    // and what they say next leads here again.
+                    self.put_back(task);
+                    break;
+                }
             }
             self.hand_over(index, task, options, now, actions);
         }
@@ -140,13 +142,13 @@ impl State {
     fn has_room(&self, worker: &Worker, options: &Options) -> bool {
         let may_lie_behind = || {
             worker.life == Life::Ready
+                && worker.unfinished() < self.depth(options)
                 && !worker.is_stuck
                 && !worker.is_reserved()
-                && worker.unfinished() < self.depth(options)
         };
-        worker.is_receptive()
+        (worker.unfinished() == 0 || may_lie_behind() || worker.is_unused())
+            && worker.is_receptive()
             && worker.has_tasks_left(options)
-            && (worker.unfinished() == 0 || worker.is_unused() || may_lie_behind())
     }
 
     /// The worker at which the fewest tasks are ahead of one of this priority, if what is less urgent
@@ -172,9 +174,6 @@ impl State {
 
     /// Makes room for a task of this priority. False if there was nothing to take back.
     fn take_back_less_urgent(&mut self, index: usize, priority: i32) -> bool {
-        if !self.has_priorities {
-            return false;
-        }
         let worker = &mut self.workers[index];
         let count = worker.less_urgent(priority);
         let taken = worker.take_back_last(count);
@@ -190,13 +189,18 @@ impl State {
         if options.max_tasks_per_worker.is_some() || options.capture_output {
             return 1;
         }
-        match self.mean_nanos {
-            Some(nanos) if nanos < LONG_NANOS => {
-                let ahead = (AHEAD_NANOS / nanos.max(1)).clamp(1, MOST_AHEAD);
-                usize::try_from(ahead).unwrap_or(1) + 1
-            }
-            _ => 1,
-        }
+        self.depth
+    }
+
+    /// How long tasks run, as far as is known, says how many may lie at a worker.
+    pub(super) fn set_mean(&mut self, nanos: u64) {
+        self.mean_nanos = Some(nanos);
+        self.depth = if nanos < LONG_NANOS {
+            let ahead = (AHEAD_NANOS / nanos.max(1)).clamp(1, MOST_AHEAD);
+            usize::try_from(ahead).unwrap_or(1) + 1
+        } else {
+            1
+        };
     }
 
     /// The task is back in the queue, if there was no room after all; then this worker is not picked

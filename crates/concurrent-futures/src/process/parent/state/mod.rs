@@ -55,6 +55,8 @@ pub(in crate::process) struct State {
     pub(in crate::process) counts: Counts,
     /// A moving average of how long tasks run.
     mean_nanos: Option<u64>,
+    /// How many tasks of that length a worker may have at a time.
+    depth: usize,
     last_rescue: u64,
     /// Tasks in the queue that were cancelled there.
     withdrawn: usize,
@@ -170,6 +172,7 @@ impl State {
             links_version: 0,
             counts: Counts::default(),
             mean_nanos: None,
+            depth: 1,
             last_rescue: 0,
             withdrawn: 0,
             closers: Vec::new(),

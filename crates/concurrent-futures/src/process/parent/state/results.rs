@@ -160,7 +160,7 @@ impl State {
     }
 
     fn measured(&mut self, nanos: u64) {
-        self.mean_nanos = Some(match self.mean_nanos {
+        self.set_mean(match self.mean_nanos {
             None => nanos,
             Some(mean) => mean - mean / 8 + nanos / 8,
         });

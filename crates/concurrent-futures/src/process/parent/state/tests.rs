@@ -57,7 +57,7 @@ fn pool() -> State {
     worker.life = Life::Ready;
     let mut state = State::new(false, Shelf::new(1, 0));
     state.workers.push(worker);
-    state.mean_nanos = Some(1_000);
+    state.set_mean(1_000);
     state
 }
 
@@ -230,7 +230,7 @@ fn a_more_urgent_task_stays_in_the_queue_if_what_is_taken_back_for_it_makes_no_r
     assert_eq!(dispatched(&mut state), (3, 0));
     assert!(state.workers[0].link.memory.slot(0).start(0, 0));
     // Nothing is to lie ready behind a task of such a length.
-    state.mean_nanos = Some(1_000_000_000);
+    state.set_mean(1_000_000_000);
     state.enqueue(task(1, 0));
     assert_eq!(dispatched(&mut state), (1, 3));
 }
