@@ -268,7 +268,6 @@ tests! {
         struct Subscribes(tracing::Dispatch);
         impl Observer for Subscribes {
             fn finished(&self, _: TaskInfo<'_>, _: Outcome, _: Option<Run>) {
-                // For the rest of this thread's life.
                 crate::harness::subscribe(&self.0);
             }
         }
