@@ -13,7 +13,7 @@ use crate::measure::{Case, OURS, Subject};
 use crate::workers::{Ours, Procspawn};
 use memcpy::copy;
 use socket::by_socket;
-use tasks::{given, read, returned, taken};
+use tasks::{given, read, returned, returned_as_numbers, taken};
 
 pub(crate) use socket::play_role;
 
@@ -112,6 +112,12 @@ fn there_and_back(length: usize, tasks: u64, tasks_of_slow: u64) -> Vec<Subject>
         Subject::new(OURS, tasks, move |tasks| returned::<Ours>(length, tasks)),
         Subject::new("procspawn-pool", tasks_of_slow, move |tasks| {
             returned::<Procspawn>(length, tasks)
+        }),
+        Subject::new("concurrent-futures-vec", tasks, move |tasks| {
+            returned_as_numbers::<Ours>(length, tasks)
+        }),
+        Subject::new("procspawn-pool-vec", tasks_of_slow, move |tasks| {
+            returned_as_numbers::<Procspawn>(length, tasks)
         }),
         socket_subject(Work::Return, length, tasks),
         memcpy_subject(),

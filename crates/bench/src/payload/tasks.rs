@@ -65,8 +65,8 @@ fn ends_of_bytes(bytes: Bytes) -> u64 {
     ends(&bytes)
 }
 
-fn same(bytes: Bytes) -> Bytes {
-    bytes
+fn same<T>(value: T) -> T {
+    value
 }
 
 /// A pool that runs these tasks. Each of them gives what waits for its result.
@@ -79,6 +79,8 @@ pub(super) trait Carrier: Pool {
     fn take(&self, bytes: Bytes) -> impl FnOnce() -> u64;
     fn give(&self, length: usize) -> impl FnOnce() -> Bytes;
     fn back(&self, bytes: Bytes) -> impl FnOnce() -> Bytes;
+    /// In the form that serde takes for a sequence of numbers.
+    fn back_as_numbers(&self, bytes: Vec<u8>) -> impl FnOnce() -> Vec<u8>;
 }
 
 const RETURNS: &str = "the task returns";
@@ -100,6 +102,11 @@ impl Carrier for Ours {
     }
 
     fn back(&self, bytes: Bytes) -> impl FnOnce() -> Bytes {
+        let future = self.pool().submit(same, bytes);
+        || future.result().expect(RETURNS)
+    }
+
+    fn back_as_numbers(&self, bytes: Vec<u8>) -> impl FnOnce() -> Vec<u8> {
         let future = self.pool().submit(same, bytes);
         || future.result().expect(RETURNS)
     }
@@ -126,6 +133,11 @@ impl Carrier for Procspawn {
     }
 
     fn back(&self, bytes: Bytes) -> impl FnOnce() -> Bytes {
+        let task = self.pool().spawn(bytes, same);
+        || task.join().expect(RETURNS)
+    }
+
+    fn back_as_numbers(&self, bytes: Vec<u8>) -> impl FnOnce() -> Vec<u8> {
         let task = self.pool().spawn(bytes, same);
         || task.join().expect(RETURNS)
     }
@@ -207,6 +219,17 @@ pub(super) fn returned<P: Carrier>(length: usize, tasks: u64) -> f64 {
     let submit = || pool.back(bytes.clone());
     let of = (&pool, Work::Return, length);
     let value = measure(of, tasks, submit, |back: &Bytes| ends(back) == expected);
+    pool.close();
+    value
+}
+
+/// The same, where the argument is a `Vec<u8>`, made anew for each task.
+pub(super) fn returned_as_numbers<P: Carrier>(length: usize, tasks: u64) -> f64 {
+    let (pool, bytes) = (P::open(WORKERS), pattern(length));
+    let expected = ends(&bytes);
+    let submit = || pool.back_as_numbers(bytes.to_vec());
+    let of = (&pool, Work::Return, length);
+    let value = measure(of, tasks, submit, |back: &Vec<u8>| ends(back) == expected);
     pool.close();
     value
 }
