@@ -26,7 +26,8 @@ struct Arguments {
 enum Command {
     /// Run all tests, those against a real httpbin too
     Test(test::Options),
-    /// Check the layers of the library, and where it names tokio, catches panics and has unsafe code
+    /// Check the layers of the library, where it names tokio, catches panics and has unsafe code, and the tests that
+    /// documents name
     Tidy,
     /// Use worker processes in all ways for minutes, and look whether anything grows, hangs or is wrong
     Soak(soak::Options),

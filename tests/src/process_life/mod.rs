@@ -1,6 +1,7 @@
 //! Worker processes from their start to their end, and what becomes of them when something goes wrong.
 
 mod built_otherwise;
+mod conduct;
 mod control;
 mod death;
 mod descriptors;
