@@ -435,6 +435,7 @@ impl Worker {
         if let Some(pipes) = &self.link.pipes {
             pipes.take_back();
         }
+    }
 
     fn remove(&mut self, number: u64) -> Option<Handed> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;

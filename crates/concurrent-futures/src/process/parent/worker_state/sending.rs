@@ -71,8 +71,6 @@ impl Worker {
         Ok(number)
     }
 
-    }
-
     fn send_task(
         &mut self,
         task: &mut RemoteTask,
