@@ -41,6 +41,18 @@ pub(crate) fn check(name: &'static str, test: impl FnOnce()) {
     watchdog.join().expect("the watchdog ends");
 }
 
+/// Gives this thread, of a pool mostly, a subscriber for the rest of its life.
+pub(crate) fn subscribe(subscriber: &tracing::Dispatch) {
+    thread_local! {
+        static GUARD: RefCell<Option<tracing::dispatcher::DefaultGuard>> = const { RefCell::new(None) };
+    }
+    GUARD.with_borrow_mut(|guard| {
+        // In this order: a guard brings back what was there before it.
+        drop(guard.take());
+        *guard = Some(tracing::dispatcher::set_default(subscriber));
+    });
+}
+
 /// Does what several tests need once, such as building a program, when no test runs: without the
 /// watchdog, since it may take long.
 pub(crate) fn prepare<T>(work: impl FnOnce() -> T) -> T {

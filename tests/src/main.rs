@@ -14,6 +14,7 @@ mod life;
 mod map;
 mod observation;
 mod panics;
+mod payload;
 mod places;
 mod priorities;
 mod process_life;

@@ -15,7 +15,7 @@ use concurrent_futures::{
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
-use crate::harness::{Door, PathGate, pass, tests};
+use crate::harness::{Door, PathGate, pass, subscribe, tests};
 
 const MIB: usize = 1 << 20;
 
@@ -134,8 +134,7 @@ impl<S: tracing::Subscriber> Layer<S> for Messages {
 impl Observer for Messages {
     fn finished(&self, _: TaskInfo<'_>, _: Outcome, _: Option<Run>) {
         let dispatch = tracing::Dispatch::new(tracing_subscriber::registry().with(self.clone()));
-        // For the rest of this thread's life.
-        std::mem::forget(tracing::dispatcher::set_default(&dispatch));
+        subscribe(&dispatch);
     }
 }
 

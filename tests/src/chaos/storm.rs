@@ -90,13 +90,23 @@ pub(super) fn storm(
             }
             strikes
         });
+        let calm = Calm(&is_over);
         let begin = Instant::now();
         while begin.elapsed() < lasts {
             work(random);
         }
-        is_over.store(true, Ordering::Relaxed);
+        drop(calm);
         striker.join().expect("the striker ends")
     })
+}
+
+/// Ends the storm when dropped, also where the work has failed.
+struct Calm<'a>(&'a AtomicBool);
+
+impl Drop for Calm<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// The most common strike.

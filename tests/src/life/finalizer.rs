@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
 use super::eventually_idle;
-use crate::harness::{Door, PathGate, children, eventually, pass, tests};
+use crate::harness::{Door, PathGate, children, eventually, pass, subscribe, tests};
 
 #[expect(
     clippy::needless_pass_by_value,
@@ -50,8 +50,7 @@ struct Subscribes(tracing::Dispatch);
 
 impl Observer for Subscribes {
     fn finished(&self, _: TaskInfo<'_>, _: Outcome, _: Option<Run>) {
-        // For the rest of this thread's life.
-        std::mem::forget(tracing::dispatcher::set_default(&self.0));
+        subscribe(&self.0);
     }
 }
 

@@ -76,4 +76,6 @@ pub(crate) use decode::decode_with;
 pub use encode::encode;
 pub(crate) use encode::encode_with;
 pub use format::MAX_DEPTH;
+#[cfg(test)]
+pub(crate) use outside::LEAST_OUTSIDE;
 pub(crate) use outside::{Outside, Sink};

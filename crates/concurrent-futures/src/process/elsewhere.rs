@@ -230,10 +230,12 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// Ignored.
     pub fn capture_output(self, _capture: bool) -> Self {
         self
     }
 
+    /// Ignored.
     pub fn stopped_timeout(self, _limit: Duration) -> Self {
         self
     }

@@ -378,13 +378,16 @@ impl Inlet {
         if placed.length as u64 > self.most_bytes {
             return Err(Violation("a result is larger than the limit"));
         }
+        // So large is the memory at most that a worker takes for so much; more would fill the address space.
+        let most = self.most_bytes.saturating_mul(4);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
         let mut ticket = Ticket::new(&self.link, &placed);
         let Self {
             link, files, views, ..
         } = self;
         let found = views.find(&placed, || {
             let descriptor = next_descriptor(link, files)?;
-            Foreign::open(descriptor, placed.length).map_err(|error| {
+            Foreign::open(descriptor, placed.length, most).map_err(|error| {
                 if is_ours(&error) {
                     Refused::Lacking(error)
                 } else {

@@ -8,7 +8,7 @@
 //! readers apart: a worker believes its pool ([`Trusted`]), and a pool believes no worker ([`Foreign`]).
 
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, RangeInclusive};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 
@@ -93,13 +93,17 @@ impl Writable {
 }
 
 /// Maps what another process has made, and whose size it cannot change.
-fn open(descriptor: OwnedFd, least: usize, seals: SealFlags) -> io::Result<(Mapping, usize)> {
+fn open(
+    descriptor: OwnedFd,
+    sizes: RangeInclusive<usize>,
+    seals: SealFlags,
+) -> io::Result<(Mapping, usize)> {
     // In this order: a size that is looked at before it is sealed says nothing.
     memory::require_seals(&descriptor, seals)?;
     let size = usize::try_from(memory::size_of_file(&descriptor)?).unwrap_or(0);
-    if size == 0 || size < least {
+    if size == 0 || !sizes.contains(&size) {
         return Err(memory::invalid(format!(
-            "memory of a payload has {size} bytes, expected {least}"
+            "memory of a payload has {size} bytes, expected {sizes:?}"
         )));
     }
     let mapping = Mapping::new(&descriptor, size, Access::SharedReadOnly)?;
@@ -121,7 +125,7 @@ impl Trusted {
     /// cannot be mapped.
     pub(in crate::process) fn open(descriptor: OwnedFd, least: usize) -> io::Result<Self> {
         let seals = SealFlags::FUTURE_WRITE | SealFlags::SHRINK;
-        let (mapping, size) = open(descriptor, least, seals)?;
+        let (mapping, size) = open(descriptor, least..=usize::MAX, seals)?;
         Ok(Self { mapping, size })
     }
 }
@@ -145,13 +149,17 @@ pub(in crate::process) struct Foreign {
 }
 
 impl Foreign {
-    /// Maps memory of at least `least` bytes, and gives its descriptor back to the system.
+    /// Maps memory of at least `least` bytes and at most `most`, and gives its descriptor back to the system.
     ///
     /// # Errors
     /// Of kind `InvalidData` if its maker could make it shorter, or it has another size; the system's if it cannot be
     /// mapped.
-    pub(in crate::process) fn open(descriptor: OwnedFd, least: usize) -> io::Result<Self> {
-        let (mapping, size) = open(descriptor, least, SealFlags::SHRINK)?;
+    pub(in crate::process) fn open(
+        descriptor: OwnedFd,
+        least: usize,
+        most: usize,
+    ) -> io::Result<Self> {
+        let (mapping, size) = open(descriptor, least..=most, SealFlags::SHRINK)?;
         Ok(Self { mapping, size })
     }
 
@@ -263,7 +271,8 @@ mod tests {
     fn what_is_written_is_read_again_and_again() {
         let mut memory = Writable::create(100_000).expect("it is made");
         let trusted = Trusted::open(copy_of_descriptor(&memory), 100_000).expect("it is opened");
-        let foreign = Foreign::open(copy_of_descriptor(&memory), 100_000).expect("it is opened");
+        let foreign =
+            Foreign::open(copy_of_descriptor(&memory), 100_000, usize::MAX).expect("it is opened");
         for (start, length) in [(0, 1), (7, 9), (3, 99_997), (99_999, 1), (5, 0)] {
             let bytes = pattern(length);
             memory.write(start, &bytes);
@@ -276,7 +285,8 @@ mod tests {
     #[test]
     fn nothing_beyond_the_end_is_copied() {
         let memory = Writable::create(1).expect("it is made");
-        let foreign = Foreign::open(copy_of_descriptor(&memory), 1).expect("it is opened");
+        let foreign =
+            Foreign::open(copy_of_descriptor(&memory), 1, usize::MAX).expect("it is opened");
         let size = foreign.size();
         for (start, length) in [(0, size + 1), (size, 1), (usize::MAX, 2), (1, usize::MAX)] {
             assert!(foreign.copy(start, length).is_none());
@@ -289,7 +299,8 @@ mod tests {
         let bytes = pattern(LEAST_HUGE + 12_345);
         let mut memory = Writable::create(bytes.len()).expect("it is made");
         memory.write(0, &bytes);
-        let foreign = Foreign::open(copy_of_descriptor(&memory), 1).expect("it is opened");
+        let foreign =
+            Foreign::open(copy_of_descriptor(&memory), 1, usize::MAX).expect("it is opened");
         assert!(foreign.copy(0, bytes.len()).expect("it is there") == bytes);
         assert!(copy_of(&bytes).expect("there is memory") == bytes);
     }
@@ -316,21 +327,25 @@ mod tests {
             let error = Trusted::open(descriptor, 8).expect_err("it can be written to");
             assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         }
-        let error = Foreign::open(unsealed(), 8).expect_err("it can shrink");
+        let error = Foreign::open(unsealed(), 8, usize::MAX).expect_err("it can shrink");
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         let memory = Writable::create(8).expect("it is made");
         let most = memory.size();
-        let error = Foreign::open(copy_of_descriptor(&memory), most + 1).expect_err("too small");
+        let error = Foreign::open(copy_of_descriptor(&memory), most + 1, usize::MAX)
+            .expect_err("too small");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        let most = memory.size() - 1;
+        let error = Foreign::open(copy_of_descriptor(&memory), 1, most).expect_err("too large");
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]
     fn a_file_that_is_no_memory_is_refused() {
         let file = std::fs::File::open("/proc/self/exe").expect("it can be opened");
-        let error = Foreign::open(file.into(), 1).expect_err("a file on disk");
+        let error = Foreign::open(file.into(), 1, usize::MAX).expect_err("a file on disk");
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         let (reader, _writer) = std::io::pipe().expect("a pipe");
-        let error = Foreign::open(reader.into(), 1).expect_err("a pipe");
+        let error = Foreign::open(reader.into(), 1, usize::MAX).expect_err("a pipe");
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 }

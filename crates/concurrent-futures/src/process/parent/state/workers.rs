@@ -17,13 +17,17 @@ use crate::process::record;
 use crate::process::ring::{Phase, Violation};
 use crate::process::sys::{FatalNote, Signal};
 
-/// How many times in a row a worker may die before it is ready, while there is no other, before the
-/// tasks that wait for it fail.
-const MOST_FAILED_STARTS: u32 = 3;
+/// How many times in a row the system may refuse a worker, while there is no other, before the tasks
+/// that wait for it fail.
+const MOST_REFUSED_STARTS: u32 = 3;
+
+/// The same for workers that die before they have done anything. More, since it may be somebody outside
+/// who ends them, and soon stops; with the pauses it is less than a second.
+const MOST_DEAD_STARTS: u32 = 8;
 
 /// How many workers may be gone that were to begin a task next, before it fails: it may be the task
 /// that they cannot take.
-const MOST_RETURNS: u32 = 8;
+const MOST_RETURNS: u32 = 32;
 
 /// How long the next start waits after a failed one, in nanoseconds; it doubles with each.
 const FIRST_PAUSE: u64 = 5_000_000;
@@ -89,7 +93,12 @@ impl State {
         let has_others = self.workers.iter().any(|worker| {
             worker.life == Life::Ready || (is_refused && worker.life == Life::Starting)
         });
-        if !has_others && self.failed_starts >= MOST_FAILED_STARTS {
+        let most = if is_refused {
+            MOST_REFUSED_STARTS
+        } else {
+            MOST_DEAD_STARTS
+        };
+        if !has_others && self.failed_starts >= most {
             self.failed_starts = 0;
             self.reject_queue(&why, actions);
             return;
