@@ -379,12 +379,13 @@ impl Inlet {
             return Err(Violation("a result is larger than the limit"));
         }
         let mut ticket = Ticket::new(&self.link, &placed);
+        let most = usize::try_from(self.most_bytes).unwrap_or(usize::MAX);
         let Self {
             link, files, views, ..
         } = self;
         let found = views.find(&placed, || {
             let descriptor = next_descriptor(link, files)?;
-            Foreign::open(descriptor, placed.length).map_err(|error| {
+            Foreign::open(descriptor, placed.length, most).map_err(|error| {
                 if is_ours(&error) {
                     Refused::Lacking(error)
                 } else {

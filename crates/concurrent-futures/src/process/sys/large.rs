@@ -92,8 +92,12 @@ impl Writable {
     }
 }
 
-/// Maps what another process has made, and whose size it cannot change.
-fn open(descriptor: OwnedFd, least: usize, seals: SealFlags) -> io::Result<(Mapping, usize)> {
+/// Maps what another process has made, and whose size it cannot change: no more than `most` bytes of it.
+fn open(
+    descriptor: OwnedFd,
+    (least, most): (usize, usize),
+    seals: SealFlags,
+) -> io::Result<(Mapping, usize)> {
     // In this order: a size that is looked at before it is sealed says nothing.
     memory::require_seals(&descriptor, seals)?;
     let size = usize::try_from(memory::size_of_file(&descriptor)?).unwrap_or(0);
@@ -102,6 +106,7 @@ fn open(descriptor: OwnedFd, least: usize, seals: SealFlags) -> io::Result<(Mapp
             "memory of a payload has {size} bytes, expected {least}"
         )));
     }
+    let size = size.min(most.max(least));
     let mapping = Mapping::new(&descriptor, size, Access::SharedReadOnly)?;
     Ok((mapping, size))
 }
@@ -121,7 +126,7 @@ impl Trusted {
     /// cannot be mapped.
     pub(in crate::process) fn open(descriptor: OwnedFd, least: usize) -> io::Result<Self> {
         let seals = SealFlags::FUTURE_WRITE | SealFlags::SHRINK;
-        let (mapping, size) = open(descriptor, least, seals)?;
+        let (mapping, size) = open(descriptor, (least, usize::MAX), seals)?;
         Ok(Self { mapping, size })
     }
 }
@@ -145,13 +150,18 @@ pub(in crate::process) struct Foreign {
 }
 
 impl Foreign {
-    /// Maps memory of at least `least` bytes, and gives its descriptor back to the system.
+    /// Maps memory of at least `least` bytes, and gives its descriptor back to the system. Of what is larger
+    /// than `most`, of which nobody has use, no more is mapped: a file may be as large as all addresses.
     ///
     /// # Errors
     /// Of kind `InvalidData` if its maker could make it shorter, or it has another size; the system's if it cannot be
     /// mapped.
-    pub(in crate::process) fn open(descriptor: OwnedFd, least: usize) -> io::Result<Self> {
-        let (mapping, size) = open(descriptor, least, SealFlags::SHRINK)?;
+    pub(in crate::process) fn open(
+        descriptor: OwnedFd,
+        least: usize,
+        most: usize,
+    ) -> io::Result<Self> {
+        let (mapping, size) = open(descriptor, (least, most), SealFlags::SHRINK)?;
         Ok(Self { mapping, size })
     }
 
@@ -263,7 +273,8 @@ mod tests {
     fn what_is_written_is_read_again_and_again() {
         let mut memory = Writable::create(100_000).expect("it is made");
         let trusted = Trusted::open(copy_of_descriptor(&memory), 100_000).expect("it is opened");
-        let foreign = Foreign::open(copy_of_descriptor(&memory), 100_000).expect("it is opened");
+        let foreign =
+            Foreign::open(copy_of_descriptor(&memory), 100_000, usize::MAX).expect("it is opened");
         for (start, length) in [(0, 1), (7, 9), (3, 99_997), (99_999, 1), (5, 0)] {
             let bytes = pattern(length);
             memory.write(start, &bytes);
@@ -276,7 +287,8 @@ mod tests {
     #[test]
     fn nothing_beyond_the_end_is_copied() {
         let memory = Writable::create(1).expect("it is made");
-        let foreign = Foreign::open(copy_of_descriptor(&memory), 1).expect("it is opened");
+        let foreign =
+            Foreign::open(copy_of_descriptor(&memory), 1, usize::MAX).expect("it is opened");
         let size = foreign.size();
         for (start, length) in [(0, size + 1), (size, 1), (usize::MAX, 2), (1, usize::MAX)] {
             assert!(foreign.copy(start, length).is_none());
@@ -289,7 +301,8 @@ mod tests {
         let bytes = pattern(LEAST_HUGE + 12_345);
         let mut memory = Writable::create(bytes.len()).expect("it is made");
         memory.write(0, &bytes);
-        let foreign = Foreign::open(copy_of_descriptor(&memory), 1).expect("it is opened");
+        let foreign =
+            Foreign::open(copy_of_descriptor(&memory), 1, usize::MAX).expect("it is opened");
         assert!(foreign.copy(0, bytes.len()).expect("it is there") == bytes);
         assert!(copy_of(&bytes).expect("there is memory") == bytes);
     }
@@ -316,21 +329,33 @@ mod tests {
             let error = Trusted::open(descriptor, 8).expect_err("it can be written to");
             assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         }
-        let error = Foreign::open(unsealed(), 8).expect_err("it can shrink");
+        let error = Foreign::open(unsealed(), 8, usize::MAX).expect_err("it can shrink");
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         let memory = Writable::create(8).expect("it is made");
         let most = memory.size();
-        let error = Foreign::open(copy_of_descriptor(&memory), most + 1).expect_err("too small");
+        let error = Foreign::open(copy_of_descriptor(&memory), most + 1, usize::MAX)
+            .expect_err("too small");
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn of_memory_that_is_far_too_large_no_more_is_mapped_than_is_of_use() {
+        let descriptor = memory::create("hostile", 8).expect("it is made");
+        ftruncate(&descriptor, 1 << 60).expect("nothing of it is there yet");
+        fcntl_add_seals(&descriptor, SealFlags::SHRINK).expect("it can be sealed");
+        let foreign = Foreign::open(descriptor, 8, 100_000).expect("it is opened");
+        assert_eq!(foreign.size(), 100_000);
+        assert_eq!(foreign.copy(99_999, 1), Some(vec![0]));
+        assert!(foreign.copy(99_999, 2).is_none());
     }
 
     #[test]
     fn a_file_that_is_no_memory_is_refused() {
         let file = std::fs::File::open("/proc/self/exe").expect("it can be opened");
-        let error = Foreign::open(file.into(), 1).expect_err("a file on disk");
+        let error = Foreign::open(file.into(), 1, usize::MAX).expect_err("a file on disk");
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         let (reader, _writer) = std::io::pipe().expect("a pipe");
-        let error = Foreign::open(reader.into(), 1).expect_err("a pipe");
+        let error = Foreign::open(reader.into(), 1, usize::MAX).expect_err("a pipe");
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 }
