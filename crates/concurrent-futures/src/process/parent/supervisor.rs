@@ -348,8 +348,8 @@ impl Supervisor {
         };
         let is_killed = exit == WorkerExit::Signal(Signal::KILL.as_raw());
         let oom_kill = match &mut self.oom_kills {
-            // Those that the pool has killed are none of these.
-            Some(kills) if is_killed && !held.was_killed => kills.take(),
+            _ if held.was_killed => Some(false),
+            Some(kills) if is_killed => kills.take(),
             _ => None,
         };
         self.pool.exits().push(Gone {
