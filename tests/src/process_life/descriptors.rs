@@ -124,4 +124,16 @@ tests! {
             assert_eq!(future.result().unwrap(), [number; 1 << 20]);
         }
     }
+
+    fn a_pool_that_is_shut_down_keeps_no_memory_for_large_arguments() {
+        let pool = ProcessPoolExecutor::new(2);
+        let before = open_files();
+        let give = |bytes: Blob| bytes.len();
+        let futures: Vec<_> = (0..10).map(|_| pool.submit(give, vec![7; 1 << 20].into())).collect();
+        assert!(futures.into_iter().all(|future| future.result().unwrap() == 1 << 20));
+        pool.blocking_shutdown(Shutdown::new()).unwrap();
+        // The notifier's is used again and again.
+        let more = open_files().saturating_sub(before);
+        assert!(more <= 2, "{more} descriptors");
+    }
 }
