@@ -188,7 +188,8 @@ impl Supervisor {
         let deadlines = std::mem::take(&mut state.deadlines);
         drop(state);
         drop(deadlines);
-        // So that nothing is left of the pool when they are told.
+        // So that nothing is left of the pool when they are told, even where somebody keeps it.
+        self.pool.shelf.clear();
         drop(self.epoll);
         for (closer, has_deadline) in closers {
             // Refused, if it was cancelled.

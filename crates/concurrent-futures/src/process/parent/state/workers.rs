@@ -524,7 +524,7 @@ fn lack_of_memory(
                             its control group";
                 Some((text.to_owned(), true))
             }
-            // The count has not changed.
+            // The count has not changed, or the pool has killed it.
             Some(false) => None,
             // Who was ended by the pool is no riddle.
             None if worker.ending.is_some() => None,
