@@ -654,4 +654,32 @@ tests! {
             pool.blocking_shutdown(Shutdown::new()).unwrap();
         }
     }
+
+    fn what_is_written_beside_a_broadcast_stays_with_its_own_task() {
+        let _recording = record();
+        let pool = capturing(1);
+        let gate = PathGate::new();
+        let fail = |door: Door| -> Result<(), String> {
+            eprintln!("before");
+            door.pass();
+            eprintln!("after");
+            Err("as it should".to_owned())
+        };
+        let failing = pool.with(TaskOptions::new().name("first")).try_submit(fail, gate.door());
+        gate.wait_for(1);
+        let told = tracing::info_span!("told").in_scope(|| pool.broadcast(say, "told".to_owned()));
+        gate.open();
+        let error = failing.result().unwrap_err();
+        assert_eq!(error.stderr_tail(), Some("before\nafter"));
+        for future in told {
+            future.result().unwrap();
+        }
+        let found = lines();
+        let of_whom = |line: &Line| (line.message.clone(), line.task.is_some(), line.span.clone());
+        let expected = [("before", None), ("after", None), ("told", Some("told".to_owned()))];
+        let expected = expected.map(|(message, span)| (message.to_owned(), true, span));
+        assert_eq!(found.iter().map(of_whom).collect::<Vec<_>>(), expected);
+        assert_eq!(found[0].task, found[1].task);
+        assert_ne!(found[1].task, found[2].task);
+    }
 }

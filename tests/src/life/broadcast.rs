@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use concurrent_futures::{
-    AbortOutcome, Executor, ProcessPoolExecutor, Ran, Rejection, Shutdown, TaskFuture, try_join_all,
+    AbortOutcome, Blob, Executor, ProcessPoolExecutor, Ran, Rejection, Shutdown, TaskFuture,
+    try_join_all,
 };
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -314,5 +315,25 @@ tests! {
         assert_eq!(told, arrivals);
         results(running.into());
         eventually("one has gone", || pool.worker_stats().len() == 1);
+    }
+
+    fn a_worker_that_is_to_go_for_its_memory_does_it_first() {
+        let leak = |door: Door| {
+            vec![1_u8; 200 << 20].leak();
+            door.pass();
+            std::process::id()
+        };
+        let gate = PathGate::new();
+        let builder = ProcessPoolExecutor::builder().max_workers(1);
+        let pool = builder.max_memory_per_worker(64 << 20).build().unwrap();
+        let leaks = pool.submit(leak, gate.door());
+        gate.wait_for(1);
+        let small = pool.broadcast(std::process::id, ());
+        let large = pool.broadcast(|bytes: Blob| (std::process::id(), bytes.len()), vec![7; 1 << 20].into());
+        let later = pool.submit(std::process::id, ());
+        gate.open();
+        let pid = leaks.result().unwrap();
+        assert_eq!((results(small), results(large)), (vec![pid], vec![(pid, 1 << 20)]));
+        assert_ne!(later.result().unwrap(), pid);
     }
 }

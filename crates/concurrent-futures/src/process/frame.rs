@@ -55,6 +55,8 @@ pub(super) struct TaskHeader {
     pub(super) is_large: bool,
     /// The worker notes when each item begins.
     pub(super) is_timed: bool,
+    /// It is for this worker alone, which runs it even if it begins nothing else any more.
+    pub(super) is_pinned: bool,
     /// How many bytes lie between the header and the arguments: what the task carries. Whole words.
     pub(super) carried: u16,
     /// The task's id in the pool's process.
@@ -63,6 +65,7 @@ pub(super) struct TaskHeader {
 
 const LARGE: u64 = 1 << 32;
 const TIMED: u64 = 1 << 33;
+const PINNED: u64 = 1 << 34;
 const CARRIED_SHIFT: u32 = 48;
 
 impl TaskHeader {
@@ -75,6 +78,9 @@ impl TaskHeader {
         }
         if self.is_timed {
             flags |= TIMED;
+        }
+        if self.is_pinned {
+            flags |= PINNED;
         }
         let mut bytes = [0; Self::BYTES];
         bytes[..8].copy_from_slice(&self.number.to_le_bytes());
@@ -100,6 +106,7 @@ impl TaskHeader {
             items: flags as u32,
             is_large: flags & LARGE != 0,
             is_timed: flags & TIMED != 0,
+            is_pinned: flags & PINNED != 0,
             carried: (flags >> CARRIED_SHIFT) as u16,
             id,
         };
@@ -162,10 +169,12 @@ mod tests {
         #[test]
         fn the_header_of_a_task_is_split_as_it_was_written(
             (number, call, id) in any::<(u64, u64, u64)>(),
-            (items, is_large, is_timed, carried) in any::<(u32, bool, bool, u16)>(),
+            (items, carried) in any::<(u32, u16)>(),
+            (is_large, is_timed, is_pinned) in any::<(bool, bool, bool)>(),
             arguments in vec(any::<u8>(), 0..20),
         ) {
-            let header = TaskHeader { number, call: Name(call), items, is_large, is_timed, carried, id };
+            let call = Name(call);
+            let header = TaskHeader { number, call, items, is_large, is_timed, is_pinned, carried, id };
             let frame = [&header.to_bytes()[..], &arguments].concat();
             prop_assert_eq!(TaskHeader::split(&frame), Ok((header, &arguments[..])));
             let split = header.split_rest(&arguments);

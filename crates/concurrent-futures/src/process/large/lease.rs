@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Shelf;
+use super::shelf::Exchange;
 use crate::codec::Sink;
 use crate::process::sys::Writable;
 
@@ -55,6 +56,12 @@ impl Lease {
         self.length
     }
 
+    #[cfg(all(test, not(concurrent_futures_loom)))]
+    pub(super) fn written(&self) -> &[u8] {
+        let memory = self.memory.as_ref();
+        memory.map_or(&[], |memory| memory.written(self.length))
+    }
+
     fn size(&self) -> usize {
         self.memory.as_ref().map_or(0, Writable::size)
     }
@@ -84,12 +91,23 @@ impl Lease {
         let end = start.checked_add(bytes.len());
         let end = end.ok_or(io::ErrorKind::OutOfMemory)?;
         if end > self.size() {
-            let mut larger = self.shelf.take(end.saturating_mul(2))?;
-            if let (Some(old), Some(new)) = (&self.memory, &mut larger.memory) {
-                new.write(0, old.written(self.length));
+            let written = |memory: &mut Writable| {
+                if let Some(old) = &self.memory {
+                    memory.write(0, old.written(self.length));
+                }
+            };
+            match self.shelf.exchange(self.place, end.saturating_mul(2))? {
+                Exchange::Lease(mut larger) => {
+                    larger.memory.iter_mut().for_each(written);
+                    larger.length = self.length;
+                    *self = larger;
+                }
+                Exchange::Memory(place, mut memory) => {
+                    written(&mut memory);
+                    self.place = place;
+                    self.memory = Some(memory);
+                }
             }
-            larger.length = self.length;
-            *self = larger;
         }
         if let Some(memory) = &mut self.memory {
             memory.write(start, bytes);

@@ -89,19 +89,36 @@ impl Shelf {
         let evicted = place.free.take();
         drop(slots);
         drop(evicted);
-        // In steps, so that the next payload, of about the same size, fits too; pages that are not
-        // used cost nothing.
-        let step = (least.checked_next_power_of_two().unwrap_or(least) / 8).max(1);
-        let size = least
-            .checked_next_multiple_of(step)
-            .ok_or(io::ErrorKind::OutOfMemory)?;
-        match Writable::create(size) {
+        match in_steps(least).and_then(Writable::create) {
             Ok(memory) => lease(slot, generation, memory),
             Err(error) => {
                 self.lock()[slot].is_taken = false;
                 Err(error)
             }
         }
+    }
+
+    /// Other memory, of at least `least` bytes, for a payload that has some of `place`. It stays there if
+    /// all slots are taken.
+    ///
+    /// # Errors
+    /// As above.
+    pub(super) fn exchange(
+        self: &Arc<Self>,
+        place: Option<Place>,
+        least: usize,
+    ) -> io::Result<Exchange> {
+        if let Some(lease) = self.take_of_slot(least)? {
+            return Ok(Exchange::Lease(lease));
+        }
+        let memory = in_steps(least).and_then(Writable::create)?;
+        let place = place.map(|Place { slot, .. }| {
+            let taken = &mut self.lock()[slot];
+            taken.generation += 1;
+            let generation = taken.generation;
+            Place { slot, generation }
+        });
+        Ok(Exchange::Memory(place, memory))
     }
 
     /// Whether memory of this size is kept when it is free.
@@ -156,6 +173,22 @@ impl Shelf {
     }
 }
 
+/// Larger memory for a payload.
+pub(super) enum Exchange {
+    /// That of another slot.
+    Lease(Lease),
+    /// Where the old one was.
+    Memory(Option<Place>, Writable),
+}
+
+/// The size of memory for so many bytes: in steps, so that the next payload, of about the same size, fits
+/// too; pages that are not used cost nothing.
+fn in_steps(least: usize) -> io::Result<usize> {
+    let step = (least.checked_next_power_of_two().unwrap_or(least) / 8).max(1);
+    let size = least.checked_next_multiple_of(step);
+    size.ok_or(io::ErrorKind::OutOfMemory.into())
+}
+
 fn bytes_in(slots: &[Slot]) -> usize {
     let free = slots.iter().filter_map(|slot| slot.free.as_ref());
     free.map(Writable::size).sum()
@@ -173,6 +206,7 @@ fn oldest(slots: &[Slot]) -> Option<usize> {
 
 #[cfg(all(test, not(concurrent_futures_loom)))]
 mod tests {
+    use super::super::Outgoing;
     use super::*;
 
     #[test]
@@ -198,6 +232,37 @@ mod tests {
         );
         shelf.clear();
         assert_eq!(bytes_in(&*shelf.lock()), 0);
+    }
+
+    #[test]
+    fn a_payload_that_grows_keeps_its_slot_where_all_are_taken() {
+        let shelf = Shelf::new(2, 8 << 20);
+        let first = [1; 1_000];
+        let then = vec![2; 100_000];
+        let full = |at: usize| {
+            let mut outgoing = Outgoing::new(&shelf, u64::MAX).of_slot();
+            let begins = [outgoing.append(&first), outgoing.append(&then)];
+            let begins = begins.map(|begin| begin.expect("there is a slot"));
+            let lease = outgoing.into_lease().expect("it has memory");
+            assert_eq!(lease.place().map(|place| place.slot), Some(at));
+            let memory = lease.written();
+            assert_eq!(memory[begins[0]..][..first.len()], first);
+            assert_eq!(memory[begins[1]..][..then.len()], then);
+            lease
+        };
+        // The first goes where there is more, and leaves its slot to the other one.
+        let leases = [full(1), full(0)];
+        let more = Outgoing::new(&shelf, u64::MAX).of_slot().append(&first);
+        assert_eq!(
+            more.map_err(|error| error.kind()),
+            Err(io::ErrorKind::WouldBlock)
+        );
+        let places = leases.each_ref().map(Lease::place);
+        drop(leases);
+        let again = [shelf.take(then.len()), shelf.take(then.len())];
+        for lease in again {
+            assert!(places.contains(&lease.expect("there is memory").place()));
+        }
     }
 
     #[test]

@@ -378,10 +378,8 @@ impl Inlet {
         if placed.length as u64 > self.most_bytes {
             return Err(Violation("a result is larger than the limit"));
         }
-        // So large is the memory at most that a worker takes for so much; more would fill the address space.
-        let most = self.most_bytes.saturating_mul(4);
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
         let mut ticket = Ticket::new(&self.link, &placed);
+        let most = usize::try_from(self.most_bytes).unwrap_or(usize::MAX);
         let Self {
             link, files, views, ..
         } = self;

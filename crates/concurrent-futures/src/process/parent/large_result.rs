@@ -3,8 +3,8 @@
 //! Always: nothing is looked at there, all is copied first; and no more is copied than the result says
 //! it has, however often a hostile worker names the same bytes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use super::worker_state::Link;
 use crate::codec::Outside;
@@ -92,7 +92,9 @@ impl Outside for Part {
 
 /// Tells the worker, when dropped, that its memory is not read any more.
 pub(super) struct Ticket {
-    link: Arc<Link>,
+    /// Not kept: once the worker is gone there is nobody to tell, and a result that nobody takes would
+    /// keep what belongs to the worker.
+    link: Weak<Link>,
     slot: usize,
     number: u64,
 }
@@ -100,7 +102,7 @@ pub(super) struct Ticket {
 impl Ticket {
     pub(super) fn new(link: &Arc<Link>, placed: &Placed) -> Self {
         Self {
-            link: Arc::clone(link),
+            link: Arc::downgrade(link),
             slot: placed.slot,
             number: placed.ticket & !AGAIN,
         }
@@ -108,7 +110,10 @@ impl Ticket {
 
     /// The descriptor was not received, and has to come with the next payload in this memory.
     pub(super) fn ask_again(&mut self) {
-        self.number |= AGAIN;
+        // Memory that is used once has no slot to ask for.
+        if self.number != 0 {
+            self.number |= AGAIN;
+        }
     }
 }
 
@@ -117,9 +122,56 @@ impl Drop for Ticket {
         if self.number == 0 {
             return;
         }
-        if let Some(word) = self.link.memory.returned.get(self.slot % LARGE_SLOTS) {
+        if let Some(link) = self.link.upgrade()
+            && let Some(word) = link.memory.returned.get(self.slot % LARGE_SLOTS)
+        {
             // Release: pairs with the acquire of the worker, which may write there then.
             word.store(self.number, Ordering::Release);
         }
+    }
+}
+
+#[cfg(all(test, not(concurrent_futures_loom)))]
+mod tests {
+    use super::*;
+    use crate::process::sys::{Channel, Segment};
+
+    fn placed(slot: usize, ticket: u64) -> Placed {
+        Placed {
+            slot,
+            is_new: true,
+            is_for_once: ticket == 0,
+            value_at: None,
+            length: 1,
+            ticket,
+            alive: 0,
+        }
+    }
+
+    #[test]
+    fn a_ticket_is_returned_once_it_is_dropped_and_keeps_nothing_of_the_worker() {
+        let (channel, _other) = Channel::pair().expect("a pair of sockets");
+        let link = Arc::new(Link {
+            launch: 1,
+            pid: 1,
+            memory: Segment::create("ticket").expect("shared memory"),
+            channel,
+            has_hung_up: false.into(),
+            pipes: None,
+        });
+        let returned = |slot: usize| link.memory.returned[slot].load(Ordering::Acquire);
+        drop(Ticket::new(&link, &placed(0, 7)));
+        let mut again = Ticket::new(&link, &placed(3, 8));
+        again.ask_again();
+        drop(again);
+        assert_eq!((returned(0), returned(3)), (7, 8 | AGAIN));
+        // Of memory that has no slot: the word of the first one is another result's.
+        let mut once = Ticket::new(&link, &placed(0, 0));
+        once.ask_again();
+        drop(once);
+        assert_eq!(returned(0), 7);
+        let late = Ticket::new(&link, &placed(0, 9));
+        assert!(Arc::into_inner(link).is_some(), "the worker is gone");
+        drop(late);
     }
 }

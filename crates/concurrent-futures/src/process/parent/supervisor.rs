@@ -22,7 +22,7 @@ use self::stopped::{Looks, Resting, Stop};
 use super::oom_kills::OomKills;
 use super::output::{self, Pipes};
 use super::shared::Shared;
-use super::state::Actions;
+use super::state::{Actions, FailedStart};
 use super::worker_state::{Gone, Life, Link};
 use super::{collector, cpu_share};
 use crate::error::{Clock, TaskError, WorkerExit};
@@ -188,7 +188,8 @@ impl Supervisor {
         let deadlines = std::mem::take(&mut state.deadlines);
         drop(state);
         drop(deadlines);
-        // So that nothing is left of the pool when they are told.
+        // So that nothing is left of the pool when they are told, even where somebody keeps it.
+        self.pool.shelf.clear();
         drop(self.epoll);
         for (closer, has_deadline) in closers {
             // Refused, if it was cancelled.
@@ -391,7 +392,7 @@ impl Supervisor {
                 panic::contain(|| tracing::warn!(%error, "a worker process cannot be started"));
                 let mut state = pool.lock();
                 state.asked_starts = state.asked_starts.saturating_sub(1);
-                state.start_failed(error.into(), true, now, &mut actions);
+                state.start_failed(error.into(), FailedStart::Refused, now, &mut actions);
                 state.dispatch(&pool.options, now, &mut actions);
             }
         }

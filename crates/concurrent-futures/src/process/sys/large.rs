@@ -8,7 +8,7 @@
 //! readers apart: a worker believes its pool ([`Trusted`]), and a pool believes no worker ([`Foreign`]).
 
 use std::io;
-use std::ops::{Deref, RangeInclusive};
+use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 
@@ -92,20 +92,21 @@ impl Writable {
     }
 }
 
-/// Maps what another process has made, and whose size it cannot change.
+/// Maps what another process has made, and whose size it cannot change: no more than `most` bytes of it.
 fn open(
     descriptor: OwnedFd,
-    sizes: RangeInclusive<usize>,
+    (least, most): (usize, usize),
     seals: SealFlags,
 ) -> io::Result<(Mapping, usize)> {
     // In this order: a size that is looked at before it is sealed says nothing.
     memory::require_seals(&descriptor, seals)?;
     let size = usize::try_from(memory::size_of_file(&descriptor)?).unwrap_or(0);
-    if size == 0 || !sizes.contains(&size) {
+    if size == 0 || size < least {
         return Err(memory::invalid(format!(
-            "memory of a payload has {size} bytes, expected {sizes:?}"
+            "memory of a payload has {size} bytes, expected {least}"
         )));
     }
+    let size = size.min(most.max(least));
     let mapping = Mapping::new(&descriptor, size, Access::SharedReadOnly)?;
     Ok((mapping, size))
 }
@@ -125,7 +126,7 @@ impl Trusted {
     /// cannot be mapped.
     pub(in crate::process) fn open(descriptor: OwnedFd, least: usize) -> io::Result<Self> {
         let seals = SealFlags::FUTURE_WRITE | SealFlags::SHRINK;
-        let (mapping, size) = open(descriptor, least..=usize::MAX, seals)?;
+        let (mapping, size) = open(descriptor, (least, usize::MAX), seals)?;
         Ok(Self { mapping, size })
     }
 }
@@ -149,7 +150,8 @@ pub(in crate::process) struct Foreign {
 }
 
 impl Foreign {
-    /// Maps memory of at least `least` bytes and at most `most`, and gives its descriptor back to the system.
+    /// Maps memory of at least `least` bytes, and gives its descriptor back to the system. Of what is larger
+    /// than `most`, of which nobody has use, no more is mapped: a file may be as large as all addresses.
     ///
     /// # Errors
     /// Of kind `InvalidData` if its maker could make it shorter, or it has another size; the system's if it cannot be
@@ -159,7 +161,7 @@ impl Foreign {
         least: usize,
         most: usize,
     ) -> io::Result<Self> {
-        let (mapping, size) = open(descriptor, least..=most, SealFlags::SHRINK)?;
+        let (mapping, size) = open(descriptor, (least, most), SealFlags::SHRINK)?;
         Ok(Self { mapping, size })
     }
 
@@ -334,9 +336,17 @@ mod tests {
         let error = Foreign::open(copy_of_descriptor(&memory), most + 1, usize::MAX)
             .expect_err("too small");
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-        let most = memory.size() - 1;
-        let error = Foreign::open(copy_of_descriptor(&memory), 1, most).expect_err("too large");
-        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn of_memory_that_is_far_too_large_no_more_is_mapped_than_is_of_use() {
+        let descriptor = memory::create("hostile", 8).expect("it is made");
+        ftruncate(&descriptor, 1 << 60).expect("nothing of it is there yet");
+        fcntl_add_seals(&descriptor, SealFlags::SHRINK).expect("it can be sealed");
+        let foreign = Foreign::open(descriptor, 8, 100_000).expect("it is opened");
+        assert_eq!(foreign.size(), 100_000);
+        assert_eq!(foreign.copy(99_999, 1), Some(vec![0]));
+        assert!(foreign.copy(99_999, 2).is_none());
     }
 
     #[test]

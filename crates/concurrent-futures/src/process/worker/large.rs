@@ -1,7 +1,7 @@
 //! Large payloads as a worker has them: arguments in the pool's memory, and results in its own.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 use std::{io, thread};
 
@@ -87,6 +87,10 @@ impl Inbox {
         let has_kept = Arc::strong_count(&memory) > ours;
         if has_kept {
             self.views.forget(placed.slot);
+        } else {
+            // Pairs with the release by which another thread has let go of its part: all that it read it
+            // has read before the pool hears that the memory can be written to.
+            fence(Ordering::Acquire);
         }
         has_kept
     }

@@ -126,8 +126,8 @@ struct Worker {
     /// What is to be run when it leaves, with its arguments.
     finalizer: Option<(TaskHeader, Vec<u8>)>,
     growth: Growth,
-    /// It has too much memory. The pool knows by the result before; it takes back what lies ready, and
-    /// tells this worker to leave.
+    /// It has too much memory. The pool knows by the result before; it takes back what lies ready and may
+    /// run elsewhere, and tells this worker to leave.
     is_outgrown: bool,
 }
 
@@ -155,7 +155,6 @@ impl Worker {
             self.out.clear();
             self.out.shrink_to(MOST_KEPT);
             match self.next(&mut frame)? {
-                task::RUN if self.is_outgrown => {}
                 task::RUN => {
                     self.run(&frame)?;
                     self.forwarding.end();
@@ -211,7 +210,8 @@ impl Worker {
         // Also if it was taken back: what comes by the channel keeps to the order of the frames. If it
         // does not come, this worker is of no use any more, and another one gets the task.
         let (large, arguments) = self.receive(header, arguments)?;
-        if !slot.start(header.number, self.now) {
+        let may_begin = !self.is_outgrown || header.is_pinned;
+        if !may_begin || !slot.start(header.number, self.now) {
             return Ok(());
         }
         self.clear_note();

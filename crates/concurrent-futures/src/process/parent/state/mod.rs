@@ -13,7 +13,7 @@ mod tests;
 mod workers;
 
 use resizing::WarmUp;
-pub(in crate::process) use workers::Rest;
+pub(in crate::process) use workers::{FailedStart, Rest};
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -43,7 +43,13 @@ impl State {
             }
             let index = task.pinned_to().and_then(|launch| self.index_of(launch));
             let takes = |worker: &Worker| {
-                matches!(worker.life, Life::Starting | Life::Ready) && worker.is_receptive()
+                let is_in_time = match worker.life {
+                    // What a worker writes has to be of one task.
+                    _ if options.capture_output => worker.is_idle(),
+                    Life::Starting | Life::Ready => true,
+                    Life::Leaving | Life::Ending => false,
+                };
+                is_in_time && worker.is_receptive()
             };
             match index.filter(|&index| takes(&self.workers[index])) {
                 Some(index) => self.hand_over(index, task, options, now, actions),

@@ -37,7 +37,7 @@ impl State {
         let mut free: Vec<usize> = (0..self.workers.len())
             .filter(|&index| {
                 let worker = &self.workers[index];
-                stays(worker) && worker.unfinished() == 0
+                stays(worker) && worker.unfinished() == 0 && !self.has_pinned(index)
             })
             .collect();
         // Those that are not ready first, and then those that were idle for the longest.

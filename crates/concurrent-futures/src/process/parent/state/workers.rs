@@ -17,13 +17,28 @@ use crate::process::record;
 use crate::process::ring::{Phase, Violation};
 use crate::process::sys::{FatalNote, Signal};
 
-/// How many times in a row the system may refuse a worker, while there is no other, before the tasks
-/// that wait for it fail.
-const MOST_REFUSED_STARTS: u32 = 3;
+/// How a worker could not be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::process) enum FailedStart {
+    /// The system has refused it.
+    Refused,
+    /// It has died in its initializer.
+    Initializer,
+    /// It has died before it had done anything.
+    Unused,
+}
 
-/// The same for workers that die before they have done anything. More, since it may be somebody outside
-/// who ends them, and soon stops; with the pauses it is less than a second.
-const MOST_DEAD_STARTS: u32 = 8;
+impl FailedStart {
+    /// How many there may be in a row, while there is no other worker, before the tasks that wait fail.
+    fn most(self) -> u32 {
+        match self {
+            Self::Refused | Self::Initializer => 3,
+            // It may be somebody outside who ends them, and soon stops. With the pauses it is less than
+            // a second.
+            Self::Unused => 8,
+        }
+    }
+}
 
 /// How many workers may be gone that were to begin a task next, before it fails: it may be the task
 /// that they cannot take.
@@ -74,16 +89,16 @@ impl State {
             };
             let index = self.workers.len() - 1;
             self.end(index, Ending::Unready, Signal::KILL, actions);
-            self.start_failed(why, true, now, actions);
+            self.start_failed(why, FailedStart::Refused, now, actions);
         }
         self.dispatch(options, now, actions);
     }
 
-    /// A worker could not be started (`is_refused`), or died before it had done anything.
+    /// A worker could not be started, or died before it had done anything.
     pub(in crate::process) fn start_failed(
         &mut self,
         why: BoxError,
-        is_refused: bool,
+        how: FailedStart,
         now: u64,
         actions: &mut Actions,
     ) {
@@ -91,14 +106,10 @@ impl State {
         let why = TaskError::rejected(Rejection::NoWorker).caused_by(why);
         self.warm_up_failed(&why, actions);
         let has_others = self.workers.iter().any(|worker| {
-            worker.life == Life::Ready || (is_refused && worker.life == Life::Starting)
+            worker.life == Life::Ready
+                || (how == FailedStart::Refused && worker.life == Life::Starting)
         });
-        let most = if is_refused {
-            MOST_REFUSED_STARTS
-        } else {
-            MOST_DEAD_STARTS
-        };
-        if !has_others && self.failed_starts >= most {
+        if !has_others && self.failed_starts >= how.most() {
             self.failed_starts = 0;
             self.reject_queue(&why, actions);
             return;
@@ -254,15 +265,16 @@ impl State {
             None | Some(Ending::Violation(_) | Ending::Stopped(_))
         );
         if did_nothing && !was_expected && ended_itself {
-            let when = if was_starting && options.initializer.is_some() {
-                "before its initializer had returned"
+            let (how, when) = if was_starting && options.initializer.is_some() {
+                let when = "before its initializer had returned";
+                (FailedStart::Initializer, when)
             } else {
-                "before it had done anything"
+                (FailedStart::Unused, "before it had done anything")
             };
             let note = loss.note.as_ref().map(|note| format!(" ({note})"));
             let note = note.unwrap_or_default();
             let why = format!("worker process {} {} {when}{note}", loss.pid, loss.exit);
-            self.start_failed(why.into(), false, now, actions);
+            self.start_failed(why.into(), how, now, actions);
         }
         self.rescue(now);
         self.dispatch(options, now, actions);
@@ -512,7 +524,7 @@ fn lack_of_memory(
                             its control group";
                 Some((text.to_owned(), true))
             }
-            // The count has not changed.
+            // The count has not changed, or the pool has killed it.
             Some(false) => None,
             // Who was ended by the pool is no riddle.
             None if worker.ending.is_some() => None,

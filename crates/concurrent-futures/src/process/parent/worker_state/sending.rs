@@ -27,6 +27,7 @@ impl Worker {
             items: 0,
             is_large: false,
             is_timed: false,
+            is_pinned: false,
             carried: 0,
             id: 0,
         };
@@ -87,6 +88,7 @@ impl Worker {
             items: u32::try_from(items).unwrap_or(u32::MAX),
             is_large: false,
             is_timed: task.run_timeout().is_some(),
+            is_pinned: task.pinned_to().is_some(),
             carried: u16::try_from(task.carried().len()).unwrap_or(0),
             id: task.cell().id().get(),
         };
