@@ -35,7 +35,10 @@ impl State {
     ) {
         self.hand_over_pinned(options, now, actions);
         let has_surplus = self.let_surplus_go(options, actions);
-        while !has_surplus {
+        loop {
+            if has_surplus {
+                break;
+            }
             let picked = self.pick(options);
             let is_full = picked.is_none() && self.workers.len() >= options.max_workers();
             if is_full && !self.has_priorities {
