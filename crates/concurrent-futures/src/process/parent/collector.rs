@@ -31,7 +31,7 @@ const MOST_AT_ONCE: usize = 512;
 /// How many rounds of a dead worker are taken in: more than a ring holds.
 const MOST_ROUNDS: usize = 1 << 8;
 
-/// What is taken in of items in one round, in bytes.
+/// What is taken in of items and of large errors in one round, in bytes.
 const MOST_BYTES: usize = 1 << 18;
 
 /// Errors may be this long, whatever the limit of values is.
@@ -70,6 +70,8 @@ struct Inlet {
     buffer: Vec<u8>,
     /// No value is larger.
     most_bytes: u64,
+    /// How many bytes of large errors were copied in this round.
+    copied: usize,
     /// How many descriptors have come, or should have.
     files: u64,
     /// The memory of its large results.
@@ -215,6 +217,7 @@ impl Collector<'_> {
                     link: Arc::clone(link),
                     reader: Reader::default(),
                     buffer: Vec::new(),
+                    copied: 0,
                     files: 0,
                     views: Views::default(),
                     most_bytes: self.pool.options.max_payload.max(LEAST_LIMIT),
@@ -268,7 +271,8 @@ impl Inlet {
         };
         let mut frames = 0;
         let mut run = Run::default();
-        while frames < MOST_AT_ONCE && run.bytes.len() < MOST_BYTES {
+        self.copied = 0;
+        while frames < MOST_AT_ONCE && run.bytes.len() + self.copied < MOST_BYTES {
             match self.read(&mut run, &mut said.replies) {
                 Ok(true) => frames += 1,
                 Ok(false) => break,
@@ -347,7 +351,10 @@ impl Inlet {
                 Err(error) => (reply::ERROR, Payload::new().into(), Some(error)),
                 Ok(large) if kind == reply::VALUE => (kind, large.into_value(), None),
                 Ok(large) => match large.into_bytes() {
-                    Ok(bytes) => (kind, Payload::from_vec(bytes).into(), None),
+                    Ok(bytes) => {
+                        self.copied += bytes.len();
+                        (kind, Payload::from_vec(bytes).into(), None)
+                    }
                     Err(error) => (reply::ERROR, Payload::new().into(), Some(error)),
                 },
             }
