@@ -28,9 +28,6 @@ use crate::task::{Encoded, Payload};
 /// How many frames of one worker are taken in at a time.
 const MOST_AT_ONCE: usize = 512;
 
-/// How many rounds of a dead worker are taken in: more than a ring holds.
-const MOST_ROUNDS: usize = 1 << 8;
-
 /// What is taken in of items and of large errors in one round, in bytes.
 const MOST_BYTES: usize = 1 << 18;
 
@@ -151,8 +148,11 @@ impl Collector<'_> {
         let mut rest = Vec::new();
         for inlet in &mut self.inlets {
             if exits.iter().any(|gone| gone.launch == inlet.link.launch) {
-                // Something that the worker has left behind may go on writing.
-                for said in std::iter::from_fn(|| inlet.listen()).take(MOST_ROUNDS) {
+                // No further: something that the worker has left behind may go on writing.
+                let end = inlet.link.memory.results.position();
+                while inlet.reader.is_before(end)
+                    && let Some(said) = inlet.listen()
+                {
                     rest.push(said);
                 }
                 if let Some(pipes) = &inlet.link.pipes {
