@@ -437,8 +437,9 @@ impl Worker {
             return (reply::ERROR, None);
         }
         if wanted > *max_payload {
+            let size = wanted.saturating_add(out.len() as u64);
             out.clear();
-            encode_error(&TaskError::too_large(wanted, *max_payload, Ran::Yes), out);
+            encode_error(&TaskError::too_large(size, *max_payload, Ran::Yes), out);
             return (reply::ERROR, None);
         }
         (reply::VALUE, outgoing.into_lease())
