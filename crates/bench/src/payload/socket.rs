@@ -11,7 +11,7 @@ use std::time::Instant;
 use rustix::buffer::spare_capacity;
 
 use super::tasks::{before, ends, gigabytes, pattern, ready, sum};
-use super::{IN_FLIGHT, Work};
+use super::{Work, in_flight};
 use crate::workers::{Companion, socket_of_companion};
 
 /// As the first argument: receive and send payloads, as the next arguments say: which work, how long.
@@ -82,7 +82,8 @@ pub(super) fn by_socket(work: Work, length: usize, tasks: u64) -> f64 {
         Work::Take | Work::Give | Work::Return => ends(&payload),
     };
     let run = |tasks| {
-        send_and_receive(companion.socket(), &question, tasks, |socket| {
+        let most = in_flight(length);
+        send_and_receive(companion.socket(), &question, (tasks, most), |socket| {
             let bytes = receive(socket, answer)?.ok_or(io::ErrorKind::UnexpectedEof)?;
             let found = match work {
                 Work::Read | Work::Take => bytes[..].try_into().map_or(0, u64::from_ne_bytes),
@@ -92,7 +93,7 @@ pub(super) fn by_socket(work: Work, length: usize, tasks: u64) -> f64 {
             Ok(())
         })
     };
-    run(before(tasks));
+    run(before(length, tasks));
     let start = Instant::now();
     run(tasks);
     let time = start.elapsed();
@@ -100,15 +101,15 @@ pub(super) fn by_socket(work: Work, length: usize, tasks: u64) -> f64 {
     gigabytes(work.crossing(length), tasks, time)
 }
 
-/// As many are on their way as with the pools.
+/// At most so many are on their way.
 fn send_and_receive(
     mut socket: &UnixStream,
     question: &[u8],
-    tasks: u64,
+    (tasks, most): (u64, usize),
     receive: impl Fn(&UnixStream) -> io::Result<()>,
 ) {
     const ANSWERS: &str = "the other process answers";
-    let (permits, taken) = std::sync::mpsc::sync_channel(IN_FLIGHT);
+    let (permits, taken) = std::sync::mpsc::sync_channel(most);
     thread::scope(|scope| {
         scope.spawn(move || {
             for _ in 0..tasks {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use concurrent_futures::{Blob, Executor};
 
-use super::{IN_FLIGHT, Work};
+use super::{Work, in_flight};
 use crate::threads::warm_up;
 use crate::workers::{Ours, Pool, Procspawn, WORKERS, worker_pids};
 
@@ -72,7 +72,7 @@ fn same<T>(value: T) -> T {
 /// A pool that runs these tasks. Each of them gives what waits for its result.
 pub(super) trait Carrier: Pool {
     /// How many payloads may be on their way.
-    const MOST_PAYLOADS: usize = IN_FLIGHT;
+    const MOST_PAYLOADS: usize = usize::MAX;
 
     /// In the form that the worker can read in place, if the pool has one.
     fn read(&self, bytes: Bytes) -> impl FnOnce() -> u64;
@@ -144,8 +144,8 @@ impl Carrier for Procspawn {
 }
 
 /// How many run before the clock does: so that all memory that is used again was used before.
-pub(super) fn before(tasks: u64) -> u64 {
-    warm_up(tasks).max(2 * IN_FLIGHT as u64)
+pub(super) fn before(length: usize, tasks: u64) -> u64 {
+    warm_up(tasks).max(2 * in_flight(length) as u64)
 }
 
 /// Gigabytes a second with payloads of `length` bytes, whose tasks `submit` submits.
@@ -160,7 +160,7 @@ fn measure<P: Carrier, W: FnOnce() -> T, T>(
     let run = |tasks| {
         let mut waits = VecDeque::new();
         for _ in 0..tasks {
-            if waits.len() == P::MOST_PAYLOADS
+            if waits.len() == in_flight(length).min(P::MOST_PAYLOADS)
                 && let Some(oldest) = waits.pop_front()
             {
                 check(oldest);
@@ -169,7 +169,7 @@ fn measure<P: Carrier, W: FnOnce() -> T, T>(
         }
         waits.into_iter().for_each(check);
     };
-    run(before(tasks));
+    run(before(length, tasks));
     let start = Instant::now();
     run(tasks);
     gigabytes(work.crossing(length), tasks, start.elapsed())
