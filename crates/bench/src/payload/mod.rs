@@ -1,8 +1,8 @@
 //! The suite `payload`: arguments and results of a few kilobytes and of many megabytes, and how many
 //! bytes cross in a second.
 //!
-//! Four large ones are on their way at any time, or 256 small ones, as a service that has something to do
-//! keeps them; with `procspawn` two, since more block for ever, or wait. All who receive do so into memory of that message
+//! About 4 MiB are on their way at any time, and four payloads at least, as a service that has something
+//! to do keeps them; with `procspawn` two, since more block for ever, or wait. All who receive do so into memory of that message
 //! alone, as who goes on to use it needs.
 
 mod memcpy;
@@ -18,12 +18,13 @@ use tasks::{given, read, returned, returned_as_numbers, taken};
 pub(crate) use socket::play_role;
 
 const KIBIBYTE: usize = 1 << 10;
-const LARGE: usize = 64 << 20;
+const MEBIBYTE: usize = 1 << 20;
+const LARGE: usize = 64 * MEBIBYTE;
 
 /// How many payloads of this length are on their way at any time: of large ones as many as a service may
 /// have, and of small ones so many that it is not the wake-ups that are measured.
-const fn in_flight(length: usize) -> usize {
-    if length < LARGE { 256 } else { 4 }
+fn in_flight(length: usize) -> usize {
+    (4 * MEBIBYTE / length).clamp(4, 256)
 }
 
 /// Who copies as much as others send is done within two seconds.
