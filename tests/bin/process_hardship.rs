@@ -15,12 +15,65 @@ fn main() {
         Some("foreign-wait") => foreign_wait(),
         Some("few-descriptors") => few_descriptors(),
         Some("few-processes") => few_processes(),
+        Some("descriptors-come-and-go") => descriptors_come_and_go(),
+        Some("processes-come-and-go") => processes_come_and_go(),
+        Some("less-nice") => less_nice(),
+        Some("out-of-memory") => out_of_memory(),
         other => panic!("unknown hardship: {other:?}"),
     }
 }
 
 fn crash() -> u32 {
     std::process::abort()
+}
+
+fn chain(error: &TaskError) -> String {
+    let mut text = format!("{error}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}
+
+/// Workers may not have a higher priority, even those of root.
+fn less_nice() {
+    const CAP_SYS_NICE: libc::c_ulong = 23;
+    // SAFETY: it takes numbers. Refused, where this process does not have it.
+    unsafe { libc::prctl(libc::PR_CAPBSET_DROP, CAP_SYS_NICE, 0, 0, 0) };
+    let pool = ProcessPoolExecutor::builder().max_workers(1).nice(-3);
+    let pool = pool.build().unwrap();
+    let error = pool.submit(u64::pow, (2, 10)).result().unwrap_err();
+    let text = chain(&error);
+    assert_eq!(error.rejection(), Some(Rejection::Broken), "{text}");
+    assert!(text.contains("nice(-3): "), "{text}");
+    pool.blocking_shutdown(Default::default()).unwrap();
+}
+
+/// This process and its workers have 64 MiB together.
+fn out_of_memory() {
+    let fill = |bytes: usize| vec![1_u8; bytes].len();
+    let pool = ProcessPoolExecutor::new(1);
+    for _ in 0..2 {
+        let error = pool.submit(fill, 256 << 20).result().unwrap_err();
+        assert_eq!(error.worker_exit(), Some(WorkerExit::Signal(libc::SIGKILL)));
+        assert!(error.is_out_of_memory_likely(), "{error}");
+        assert!(
+            error.to_string().contains("out-of-memory killer"),
+            "{error}"
+        );
+        assert_eq!(pool.submit(fill, 1 << 20).result().unwrap(), 1 << 20);
+    }
+    // Who is killed by somebody else is not taken for such a one.
+    let hurt = || {
+        // SAFETY: it takes numbers.
+        unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+    };
+    let error = pool.submit(hurt, ()).result().unwrap_err();
+    assert!(!error.is_out_of_memory_likely(), "{error}");
+    assert!(!error.to_string().contains("killer"), "{error}");
+    pool.blocking_shutdown(Default::default()).unwrap();
 }
 
 /// Nobody learns how a child has ended.
@@ -97,13 +150,11 @@ fn set_limit(which: libc::__rlimit_resource_t, soft: u64) {
 }
 
 fn assert_rejected(future: TaskFuture<u64>, errno: i32) {
-    let error: TaskError = future.result().unwrap_err();
-    let mut text = format!("{error}");
-    let mut cause = std::error::Error::source(&error);
-    while let Some(next) = cause {
-        text = format!("{text}: {next}");
-        cause = next.source();
-    }
+    assert_no_worker(&future.result().unwrap_err(), errno);
+}
+
+fn assert_no_worker(error: &TaskError, errno: i32) {
+    let text = chain(error);
     assert_eq!(error.rejection(), Some(Rejection::NoWorker), "{text}");
     let expected = io::Error::from_raw_os_error(errno).to_string();
     assert!(text.contains(&expected), "{text}");
@@ -159,16 +210,20 @@ fn threads_of(pid: u32) -> u64 {
         .count() as u64
 }
 
-/// The user may have no more processes; the limit does not bind root, so this becomes somebody else.
-fn few_processes() {
+/// The limit of processes does not bind root, so this becomes somebody else. False if it may not.
+fn becomes_nobody() -> bool {
     let nobody = 60_000 + std::process::id() % 5_000;
     // SAFETY: these take numbers.
-    let has_changed = unsafe {
+    unsafe {
         libc::setresuid(nobody, nobody, nobody) == 0
             // So that it may still read what /proc says of itself.
             && libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) == 0
-    };
-    if !has_changed {
+    }
+}
+
+/// The user may have no more processes.
+fn few_processes() {
+    if !becomes_nobody() {
         println!("not root");
         return;
     }
@@ -211,4 +266,65 @@ fn few_processes() {
         );
     }
     pool.blocking_shutdown(Default::default()).unwrap();
+}
+
+/// For how long a storm lasts: the second argument, in seconds.
+fn lasting() -> Duration {
+    let seconds = std::env::args().nth(2);
+    Duration::from_secs(seconds.and_then(|text| text.parse().ok()).unwrap_or(1))
+}
+
+/// Workers end all the time, and at times the `which` that a start needs is not to be had.
+///
+/// A task fails with the cause if none can be started for it again and again; all others are done.
+fn starts_fail_now_and_then(which: libc::__rlimit_resource_t, errno: i32, low: impl Fn() -> u64) {
+    let pool = ProcessPoolExecutor::builder()
+        .max_workers(2)
+        .max_tasks_per_worker(3)
+        .build()
+        .unwrap();
+    assert_eq!(pool.submit(u64::pow, (2, 10)).result().unwrap(), 1024);
+    let before = limit(which).rlim_cur;
+    let (mut done, mut refused, mut rounds) = (0, 0, 0);
+    let begin = Instant::now();
+    while begin.elapsed() < lasting() {
+        set_limit(which, low());
+        let futures: Vec<_> = (0..20).map(|n| pool.submit(u64::pow, (n, 2))).collect();
+        std::thread::sleep(Duration::from_millis(rounds % 80));
+        rounds += 17;
+        set_limit(which, before);
+        for (n, future) in (0..20).zip(futures) {
+            match future.result() {
+                Ok(value) => {
+                    assert_eq!(value, n * n);
+                    done += 1;
+                }
+                Err(error) => {
+                    assert_no_worker(&error, errno);
+                    refused += 1;
+                }
+            }
+        }
+        // With the limit as it was, everything is done.
+        let futures: Vec<_> = (0..20).map(|n| pool.submit(u64::pow, (n, 2))).collect();
+        for (n, future) in (0..20).zip(futures) {
+            assert_eq!(future.result().unwrap(), n * n);
+            done += 1;
+        }
+    }
+    pool.blocking_shutdown(Default::default()).unwrap();
+    println!("{done} done, {refused} refused");
+    assert!(done > 100 && refused > 0);
+}
+
+fn descriptors_come_and_go() {
+    starts_fail_now_and_then(libc::RLIMIT_NOFILE, libc::EMFILE, || 8);
+}
+
+fn processes_come_and_go() {
+    if !becomes_nobody() {
+        println!("not root");
+        return;
+    }
+    starts_fail_now_and_then(libc::RLIMIT_NPROC, libc::EAGAIN, || 1);
 }

@@ -28,8 +28,9 @@ pub(crate) fn check(name: &'static str, test: impl FnOnce()) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let (done, is_done) = mpsc::channel::<()>();
     let watchdog = std::thread::spawn(move || {
-        if is_done.recv_timeout(WATCHDOG) == Err(mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("test {name} hangs: it has not ended within {WATCHDOG:?}");
+        let limit = WATCHDOG + crate::chaos::longer();
+        if is_done.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("test {name} hangs: it has not ended within {limit:?}");
             std::process::abort();
         }
     });
@@ -38,6 +39,18 @@ pub(crate) fn check(name: &'static str, test: impl FnOnce()) {
     leaves_nothing(&files);
     drop(done);
     watchdog.join().expect("the watchdog ends");
+}
+
+/// Gives this thread, of a pool mostly, a subscriber for the rest of its life.
+pub(crate) fn subscribe(subscriber: &tracing::Dispatch) {
+    thread_local! {
+        static GUARD: RefCell<Option<tracing::dispatcher::DefaultGuard>> = const { RefCell::new(None) };
+    }
+    GUARD.with_borrow_mut(|guard| {
+        // In this order: a guard brings back what was there before it.
+        drop(guard.take());
+        *guard = Some(tracing::dispatcher::set_default(subscriber));
+    });
 }
 
 /// Does what several tests need once, such as building a program, when no test runs: without the

@@ -3,18 +3,24 @@
 
 mod as_completed;
 mod cancellation;
+mod chaos;
 mod context;
 mod executor;
 mod future;
 mod groups;
 mod harness;
 mod initializer;
+mod life;
 mod map;
 mod observation;
 mod panics;
+mod payload;
 mod places;
 mod priorities;
 mod process_life;
+mod process_limits;
+mod process_output;
+mod process_tracing;
 mod processes;
 mod promise;
 mod runtimes;

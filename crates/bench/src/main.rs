@@ -7,6 +7,7 @@ mod fetch;
 mod map;
 mod measure;
 mod memory;
+mod payload;
 mod processes;
 mod report;
 mod settings;
@@ -59,6 +60,9 @@ enum Suite {
     /// A function on many items, on two threads and in two worker processes: chunks as the map
     /// chooses them, beside fixed sizes of them.
     Map,
+    /// Arguments and results of four kilobytes to 64 megabytes, in two worker processes: how many bytes
+    /// cross in a second.
+    Payload,
     /// From no worker process to a result.
     Startup,
     /// Tasks that wait for tasks of their own pool, on two threads.
@@ -72,6 +76,7 @@ impl Suite {
             Self::Fetch => "fetch",
             Self::Processes => "processes",
             Self::Map => "map",
+            Self::Payload => "payload",
             Self::Startup => "startup",
             Self::Waiting => "waiting",
         }
@@ -83,6 +88,7 @@ impl Suite {
             Self::Fetch => &fetch::CASES,
             Self::Processes => &processes::CASES,
             Self::Map => map::CASES,
+            Self::Payload => &payload::CASES,
             Self::Startup => &startup::CASES,
             Self::Waiting => &waiting::CASES,
         }
@@ -98,7 +104,7 @@ impl Suite {
 }
 
 fn main() {
-    if workers::play_role() {
+    if workers::play_role() || payload::play_role() {
         return;
     }
     procspawn::init();

@@ -21,6 +21,14 @@ pub(crate) struct Case {
     pub(crate) subjects: fn() -> Vec<Subject>,
 }
 
+impl Case {
+    /// Whether the values are rates, of which the greater one is the better; otherwise it is the
+    /// smaller one.
+    pub(crate) fn is_rate(&self) -> bool {
+        self.unit.ends_with("/s")
+    }
+}
+
 /// Somebody who is compared.
 pub(crate) struct Subject {
     name: &'static str,

@@ -10,10 +10,16 @@ struct Line {
     case: &'static str,
     subject: &'static str,
     unit: &'static str,
+    better: &'static str,
     median: f64,
     min: f64,
     max: f64,
     runs: usize,
+}
+
+/// Which of two values is the better one, and so what a ratio above 1 means.
+fn better(case: &Case) -> &'static str {
+    if case.is_rate() { "higher" } else { "lower" }
 }
 
 pub(crate) fn print_json(suite: &'static str, case: &Case, rows: &[Row]) {
@@ -23,6 +29,7 @@ pub(crate) fn print_json(suite: &'static str, case: &Case, rows: &[Row]) {
             case: case.name,
             subject: row.subject,
             unit: case.unit,
+            better: better(case),
             median: row.median(),
             min: row.min(),
             max: row.max(),
@@ -34,7 +41,13 @@ pub(crate) fn print_json(suite: &'static str, case: &Case, rows: &[Row]) {
 }
 
 pub(crate) fn print_table(suite: &str, case: &Case, rows: &[Row]) {
-    println!("{suite} {}, in {}", case.name, case.unit);
+    println!(
+        "{suite} {}, in {}; {} is better",
+        case.name,
+        case.unit,
+        better(case)
+    );
+    let digits = if case.is_rate() { 3 } else { 1 };
     println!(
         "{:<28} {:>7} {:>5} {:>11} {:>11} {:>11} {:>9} {:>9}",
         "subject", "tasks", "runs", "median", "min", "max", "its/ours", "ours/its"
@@ -52,7 +65,7 @@ pub(crate) fn print_table(suite: &str, case: &Case, rows: &[Row]) {
             (ratio(row.median(), ours), ratio(ours, row.median()))
         });
         println!(
-            "{:<28} {:>7} {:>5} {:>11.1} {:>11.1} {:>11.1} {its:>9} {of_its:>9}",
+            "{:<28} {:>7} {:>5} {:>11.digits$} {:>11.digits$} {:>11.digits$} {its:>9} {of_its:>9}",
             row.subject,
             row.tasks,
             row.runs(),

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The default number of threads of a pool, as in Python: a few more than CPUs, for tasks that wait
 /// for something, and not too many on large machines.
@@ -12,8 +13,25 @@ pub(crate) fn default_threads() -> usize {
     (usable() + 4).min(32)
 }
 
-/// How many CPUs this process may use, at least 1.
+/// The share that this process was told, or 0. Relaxed: it guards nothing but itself.
+static SHARE: AtomicUsize = AtomicUsize::new(0);
+
+/// Tells this process its share of the CPUs, at least 1.
+pub(crate) fn set_share(cpus: usize) {
+    SHARE.store(cpus.max(1), Ordering::Relaxed);
+}
+
+/// The share that this process was told, if it is a worker of others.
+pub(crate) fn share() -> Option<usize> {
+    Some(SHARE.load(Ordering::Relaxed)).filter(|share| *share > 0)
+}
+
+/// How many CPUs this process may use, at least 1; in a worker process, what it was told.
 pub(crate) fn usable() -> usize {
+    share().unwrap_or_else(measured)
+}
+
+fn measured() -> usize {
     let allowed = fs::read_to_string("/proc/self/status")
         .ok()
         .and_then(|status| allowed(&status))

@@ -82,14 +82,29 @@ impl fmt::Debug for TaskId {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct OwnerId(u32);
 
+static NEXT_OWNER: AtomicU32 = AtomicU32::new(1);
+
+/// The first owner that was made in this process; those before were in the one that it is a fork of.
+static FIRST_OWN: AtomicU32 = AtomicU32::new(0);
+
+/// This process was forked just now: the pools that it has a copy of have no threads here.
+pub(crate) fn forked() {
+    // Relaxed: there is one thread.
+    FIRST_OWN.store(NEXT_OWNER.load(Ordering::Relaxed), Ordering::Relaxed);
+}
+
+/// This process was forked from another one that had pools.
+pub(crate) fn is_fork() -> bool {
+    FIRST_OWN.load(Ordering::Relaxed) != 0
+}
+
 impl OwnerId {
     /// The owner of a task that no pool has to be told about.
     pub(crate) const NONE: Self = Self(0);
 
     pub(crate) fn next() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(1);
         // Relaxed: only the uniqueness of the value matters.
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let id = NEXT_OWNER.fetch_add(1, Ordering::Relaxed);
         assert!(
             id != 0,
             "more than 4 294 967 295 pools were created in this process"
@@ -99,6 +114,12 @@ impl OwnerId {
 
     pub(crate) fn get(self) -> u32 {
         self.0
+    }
+
+    /// It was made in a process that this one is a fork of: nobody here finishes its tasks.
+    pub(crate) fn is_copied(self) -> bool {
+        // Relaxed: it changes only while there is one thread.
+        self != Self::NONE && self.0 < FIRST_OWN.load(Ordering::Relaxed)
     }
 }
 

@@ -91,6 +91,7 @@
 
 mod any;
 mod as_completed;
+mod blob;
 pub mod codec;
 mod context;
 mod cpus;
@@ -123,6 +124,7 @@ mod wait;
 
 pub use any::AnyExecutor;
 pub use as_completed::{AsCompleted, AsCompletedTimeout, as_completed};
+pub use blob::Blob;
 pub use error::{BoxError, Clock, Direction, ErrorKind, Ran, Rejection, TaskError, WorkerExit};
 pub use executor::{
     Admission, BuildError, BuildErrorKind, Chunk, Executor, Fallible, InitializerResult,

@@ -37,6 +37,8 @@ enum Step {
     Examples,
     /// The demo, in both of its forms, on threads and in processes
     Demo,
+    /// Worker processes in all ways, for a while
+    Soak,
     /// The models of what threads may do to each other
     Loom,
 }
@@ -72,6 +74,7 @@ impl Step {
             Self::Test => test::run(workspace, &test::Options::default())?,
             Self::Examples => examples(workspace)?,
             Self::Demo => demo(workspace)?,
+            Self::Soak => cmd!(shell, "cargo run --package soak -- --minutes 0.3").run()?,
             Self::Loom => loom(workspace)?,
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 mod ci;
 mod httpbin;
+mod soak;
 mod test;
 mod tidy;
 mod venv;
@@ -25,8 +26,11 @@ struct Arguments {
 enum Command {
     /// Run all tests, those against a real httpbin too
     Test(test::Options),
-    /// Check the layers of the library, and where it names tokio, catches panics and has unsafe code
+    /// Check the layers of the library, where it names tokio, catches panics and has unsafe code, and the tests that
+    /// documents name
     Tidy,
+    /// Use worker processes in all ways for minutes, and look whether anything grows, hangs or is wrong
+    Soak(soak::Options),
     /// Run everything that a change must pass
     Ci(ci::Options),
 }
@@ -36,6 +40,7 @@ fn main() -> ExitCode {
     let result = Workspace::open().and_then(|workspace| match arguments.command {
         Command::Test(options) => test::run(&workspace, &options),
         Command::Tidy => tidy::run(&workspace),
+        Command::Soak(options) => soak::run(&workspace, &options),
         Command::Ci(options) => ci::run(&workspace, &options),
     });
     match result {

@@ -1,18 +1,21 @@
 //! Worker processes from their start to their end, and what becomes of them when something goes wrong.
 
 mod built_otherwise;
+mod conduct;
 mod control;
 mod death;
 mod descriptors;
 mod door;
 mod environment;
 mod hardship;
-mod nesting;
+pub(crate) mod nesting;
 mod orphans;
-mod programs;
+pub(crate) mod programs;
 mod refusals;
 mod residue;
 mod shutdown;
 mod start;
 mod system;
 mod visit;
+
+pub(crate) use programs::{hardship, in_little_memory};

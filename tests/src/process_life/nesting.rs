@@ -34,7 +34,7 @@ fn sum_in_threads(numbers: Vec<u64>) -> u64 {
 }
 
 /// What a copy of this process ends with, made by `fork` without starting another program.
-fn code_of_copy(inside: impl FnOnce() -> i32) -> Option<i32> {
+pub(crate) fn code_of_copy(inside: impl FnOnce() -> i32) -> Option<i32> {
     // SAFETY: the copy does what many programs do in it, and ends without returning from here.
     let copy = unsafe { libc::fork() };
     assert!(copy >= 0);

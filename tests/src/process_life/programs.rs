@@ -5,7 +5,7 @@ use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
 
 /// A helper program, with its first argument; its input is empty, and what it says can be read.
-pub(super) fn program(path: impl AsRef<Path>, mode: &str) -> Command {
+pub(crate) fn program(path: impl AsRef<Path>, mode: &str) -> Command {
     let mut command = Command::new(path.as_ref());
     command
         .arg(mode)
@@ -17,10 +17,10 @@ pub(super) fn program(path: impl AsRef<Path>, mode: &str) -> Command {
 
 pub(super) const START: &str = env!("CARGO_BIN_EXE_process-start");
 pub(super) const PARENT: &str = env!("CARGO_BIN_EXE_process-parent");
-pub(super) const HARDSHIP: &str = env!("CARGO_BIN_EXE_process-hardship");
+pub(crate) const HARDSHIP: &str = env!("CARGO_BIN_EXE_process-hardship");
 
 /// What a program says that ends well.
-pub(super) fn said(command: &mut Command) -> String {
+pub(crate) fn said(command: &mut Command) -> String {
     let output = command.output().expect("it can be started");
     said_with(&output, |status| status.success())
 }
@@ -31,6 +31,60 @@ pub(super) fn said_with(output: &Output, is_right: impl FnOnce(ExitStatus) -> bo
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(is_right(output.status), "{}: {text}{errors}", output.status);
     text
+}
+
+/// Runs the program in which a pool has it hard in this way.
+pub(crate) fn hardship(mode: &str) {
+    said(&mut program(HARDSHIP, mode));
+}
+
+/// A control group with 64 MiB of memory, removed at the end.
+struct LittleMemory(PathBuf);
+
+impl LittleMemory {
+    /// `None` where there is none to be had, for want of rights or of a controller.
+    fn new() -> Option<Self> {
+        let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+        let name = format!("cf-{}", std::process::id());
+        let candidates = groups.lines().filter_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let (controllers, path) = (fields.next()?, fields.next()?);
+            let (root, limit) = match controllers {
+                "" => ("/sys/fs/cgroup", "memory.max"),
+                "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+                _ => return None,
+            };
+            let group = Path::new(root).join(path.trim_start_matches('/'));
+            Some((Self(group.join(&name)), limit))
+        });
+        for (group, limit) in candidates {
+            if std::fs::create_dir(&group.0).is_ok()
+                && std::fs::write(group.0.join(limit), "67108864").is_ok()
+            {
+                return Some(group);
+            }
+        }
+        None
+    }
+}
+
+impl Drop for LittleMemory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+/// The same where the kernel grants 64 MiB to all of its processes together, and kills one of them for
+/// more.
+pub(crate) fn in_little_memory(mode: &str) {
+    let Some(group) = LittleMemory::new() else {
+        println!("no control group can be made here");
+        return;
+    };
+    let script = r#"echo $$ > "$1/cgroup.procs" && exec "$2" "$3""#;
+    let mut command = program("/bin/sh", "-c");
+    command.args([script, "sh"]).arg(&group.0);
+    said(command.args([HARDSHIP, mode]));
 }
 
 /// A program without life before `main`, in which a panic aborts. The features and the profile of this

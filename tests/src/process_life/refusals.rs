@@ -64,7 +64,7 @@ tests! {
         let own = with_parent(&real, std::process::id());
         let (_, version_and_rest) = own.split_once(':').unwrap();
         let no_anchor: Vec<&str> = own.splitn(5, ':').collect();
-        let no_anchor = format!("{}:7:{}:{}:x", no_anchor[0], no_anchor[2], no_anchor[3]);
+        let no_anchor = format!("{}:7:{}:{}:1:x", no_anchor[0], no_anchor[2], no_anchor[3]);
         let marks = [
             String::new(),
             "1".to_owned(),

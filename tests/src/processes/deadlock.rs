@@ -242,6 +242,17 @@ tests! {
         }
     }
 
+    fn a_result_that_does_not_encode_does_not_hang_a_shutdown() {
+        for harm in [Harm::Error, Harm::Panic] {
+            let (pool, gate) = busy::<Processes>();
+            let future = pool.submit(|harm: Harm| Encoded(harm), harm);
+            pool.blocking_shutdown(Shutdown::new().wait(false)).unwrap();
+            gate.open();
+            assert_uncarried(future, harm, Direction::EncodeResult, Ran::Yes, "Encoded");
+            pool.blocking_shutdown(Shutdown::new()).unwrap();
+        }
+    }
+
     fn a_crash_while_large_arguments_are_on_their_way_costs_one_task() {
         const SIZE: usize = 8 << 20;
         let pool = ProcessPoolExecutor::new(2);

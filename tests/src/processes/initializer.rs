@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use concurrent_futures::{
-    Executor, ProcessPoolExecutor, Rejection, Shutdown, TaskError, WorkerExit,
+    Executor, ProcessPoolExecutor, Rejection, Shutdown, TaskError, TaskOptions, WorkerExit,
 };
 use serde::{Serialize, Serializer};
 
@@ -39,6 +39,22 @@ fn assert_rejected(error: &TaskError, rejection: Rejection, why: &str) {
 }
 
 tests! {
+    fn a_slow_one_is_no_running_time_of_tasks_and_starts_no_more_workers() {
+        let pool = ProcessPoolExecutor::builder()
+            .max_workers(2)
+            .initializer(std::thread::sleep, Duration::from_secs(1))
+            .build()
+            .unwrap();
+        let brief = pool.with(TaskOptions::new().run_timeout(Duration::from_millis(500)));
+        let futures: Vec<_> = (0..1_000_u64).map(|n| brief.submit(u64::wrapping_add, (n, 1))).collect();
+        for (n, future) in (1..).zip(futures) {
+            assert_eq!(future.result().unwrap(), n);
+        }
+        let workers = pool.worker_stats();
+        assert!(workers.len() <= 2, "{workers:?}");
+        assert!(workers.iter().all(|worker| worker.restarts() == 0), "{workers:?}");
+    }
+
     fn it_runs_once_in_each_worker_before_any_task_with_its_argument() {
         let (initialized, gate) = (PathGate::new(), PathGate::new());
         let pool = ProcessPoolExecutor::builder()

@@ -68,7 +68,7 @@ tests! {
         assert_eq!((error.worker_pid(), error.ran()), (Some(pid), Ran::Maybe));
         assert_eq!(
             error.to_string(),
-            format!("the task lost its worker: process {pid} was ended by signal 9 (SIGKILL)")
+            format!("the task `conformance::harness::pass` lost its worker: process {pid} was ended by signal 9 (SIGKILL)")
         );
         for (n, future) in (0..).zip(queued) {
             assert_eq!(future.result().unwrap(), n);

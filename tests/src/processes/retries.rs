@@ -370,7 +370,8 @@ tests! {
                 Ok(value) => assert!(value == n && n != 2),
                 Err(error) => {
                     assert_eq!((error.index(), error.attempts(), n), (Some(2), 2, 2));
-                    assert!(error.to_string().starts_with("item 2 has cost 2 workers"), "{error}");
+                    let text = error.to_string();
+                    assert!(text.starts_with("item 2 of the task `") && text.contains("has cost 2 workers"), "{text}");
                 }
             }
         }

@@ -268,8 +268,7 @@ tests! {
         struct Subscribes(tracing::Dispatch);
         impl Observer for Subscribes {
             fn finished(&self, _: TaskInfo<'_>, _: Outcome, _: Option<Run>) {
-                // For the rest of this thread's life.
-                std::mem::forget(tracing::dispatcher::set_default(&self.0));
+                crate::harness::subscribe(&self.0);
             }
         }
         let observer = Arc::new(Subscribes(dispatch.clone()));

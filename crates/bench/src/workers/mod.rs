@@ -14,7 +14,7 @@ pub(crate) use linux::{Threads, kill, on_cpu, private_resident_bytes, usable_cpu
 pub(crate) use ours::Ours;
 pub(crate) use pool::{Pool, worker_pids};
 pub(crate) use procspawn::Procspawn;
-pub(crate) use program::{Echo, play_role, start_and_wait};
+pub(crate) use program::{Companion, Echo, play_role, socket_of_companion, start_and_wait};
 
 /// How many worker processes a pool has, unless a case says otherwise.
 pub(crate) const WORKERS: usize = 2;

@@ -7,6 +7,13 @@ use super::pool::{Pool, nap, trivial};
 /// Our pool.
 pub(crate) struct Ours(ProcessPoolExecutor);
 
+impl Ours {
+    /// For tasks that take and give other values.
+    pub(crate) fn pool(&self) -> &ProcessPoolExecutor {
+        &self.0
+    }
+}
+
 impl Pool for Ours {
     type Future = TaskFuture<u64>;
     type Error = TaskError;

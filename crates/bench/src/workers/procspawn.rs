@@ -7,6 +7,13 @@ use super::pool::{Pool, nap, trivial};
 /// `procspawn::Pool`.
 pub(crate) struct Procspawn(procspawn::Pool);
 
+impl Procspawn {
+    /// For tasks that take and give other values.
+    pub(crate) fn pool(&self) -> &procspawn::Pool {
+        &self.0
+    }
+}
+
 impl Pool for Procspawn {
     /// A task that waits holds three descriptors, of which a process often may have 1 024.
     const MOST_AT_ONCE: usize = 200;

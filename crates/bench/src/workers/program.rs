@@ -35,7 +35,7 @@ fn echo() -> io::Result<()> {
     if let Some(cpu) = env::args().nth(2) {
         stay_on(cpu.parse().expect("it is a number"));
     }
-    let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let mut socket = socket_of_companion()?;
     let mut message = [0; MESSAGE];
     loop {
         match socket.read_exact(&mut message) {
@@ -46,46 +46,41 @@ fn echo() -> io::Result<()> {
     }
 }
 
-fn this_program(role: &str) -> Command {
-    let mut command = Command::new("/proc/self/exe");
-    command.arg(role);
-    command
+/// The other end of [`Companion::socket`], in that process.
+pub(crate) fn socket_of_companion() -> io::Result<UnixStream> {
+    let socket = io::stdin().as_fd().try_clone_to_owned()?;
+    Ok(UnixStream::from(socket))
 }
 
 /// Starts a process that ends at once, and waits until it is gone.
 pub(crate) fn start_and_wait() {
-    let status = this_program(RETURN)
+    let status = Command::new("/proc/self/exe")
+        .arg(RETURN)
         .status()
         .expect("this program can be started again");
     assert!(status.success());
 }
 
-/// A process that sends back what comes in.
-pub(crate) struct Echo {
+/// A process with a socket between it and this one.
+pub(crate) struct Companion {
     socket: UnixStream,
     process: Child,
 }
 
-impl Echo {
-    /// Of `cpu` alone, if there is one.
-    pub(crate) fn start(cpu: Option<usize>) -> Self {
+impl Companion {
+    /// This program, with these arguments, of which the first is its role.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let (socket, theirs) = UnixStream::pair().expect("there are descriptors");
-        let process = this_program(ECHO)
-            .args(cpu.map(|cpu| cpu.to_string()))
+        let process = Command::new("/proc/self/exe")
+            .args(arguments)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .spawn()
             .expect("this program can be started again");
         Self { socket, process }
     }
 
-    /// Sends a number there and back.
-    pub(crate) fn round_trip(&mut self, number: u64) -> u64 {
-        let mut message = number.to_ne_bytes();
-        self.socket
-            .write_all(&message)
-            .and_then(|()| self.socket.read_exact(&mut message))
-            .expect("the other process answers");
-        u64::from_ne_bytes(message)
+    pub(crate) fn socket(&self) -> &UnixStream {
+        &self.socket
     }
 
     pub(crate) fn close(self) {
@@ -96,5 +91,32 @@ impl Echo {
         drop(socket);
         let status = process.wait().expect("nobody else reaps it");
         assert!(status.success());
+    }
+}
+
+/// A process that sends back what comes in.
+pub(crate) struct Echo(Companion);
+
+impl Echo {
+    /// Of `cpu` alone, if there is one.
+    pub(crate) fn start(cpu: Option<usize>) -> Self {
+        let cpu = cpu.map(|cpu| cpu.to_string());
+        let arguments: Vec<&str> = [ECHO].into_iter().chain(cpu.as_deref()).collect();
+        Self(Companion::start(&arguments))
+    }
+
+    /// Sends a number there and back.
+    pub(crate) fn round_trip(&mut self, number: u64) -> u64 {
+        let mut message = number.to_ne_bytes();
+        let mut socket = self.0.socket();
+        socket
+            .write_all(&message)
+            .and_then(|()| socket.read_exact(&mut message))
+            .expect("the other process answers");
+        u64::from_ne_bytes(message)
+    }
+
+    pub(crate) fn close(self) {
+        self.0.close();
     }
 }

@@ -4,13 +4,16 @@
 //! failed the whole has failed, whatever the type makes of it.
 
 use std::any::type_name;
+use std::marker::PhantomData;
 
-use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer};
+use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer, SeqDeserializer};
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, Visitor};
 
+use super::exact;
 use super::fault::Fault;
 use super::format::{HUMAN_READABLE, MAX_DEPTH, tag};
-use super::reader::Reader;
+use super::outside::Outside;
+use super::reader::{Bytes, Reader};
 use crate::error::TaskError;
 
 /// The value that all of `bytes` are.
@@ -36,12 +39,21 @@ use crate::error::TaskError;
 ///
 /// If the type's `Deserialize` does.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, TaskError> {
+    decode_with(bytes, None)
+}
+
+/// The same, where some bytes may lie outside.
+pub(crate) fn decode_with<T: DeserializeOwned>(
+    bytes: &[u8],
+    outside: Option<&dyn Outside>,
+) -> Result<T, TaskError> {
     let mut decoder = Decoder {
-        reader: Reader::new(bytes),
+        reader: Reader::new(bytes, outside),
         levels_left: MAX_DEPTH,
         failed: false,
     };
-    T::deserialize(&mut decoder)
+    decoder
+        .value(PhantomData::<T>)
         .and_then(|value| decoder.finish().map(|()| value))
         .map_err(|fault| TaskError::codec(type_name::<T>(), fault))
 }
@@ -91,6 +103,45 @@ impl<'de> Decoder<'de> {
         Ok(value)
     }
 
+    #[inline]
+    fn value<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {
+        if exact::reads_byte_vector::<S>() {
+            let vector = if self.reader.found(tag::RUN) {
+                Some(self.reader.slice()?.to_vec())
+            } else if self.reader.found(tag::RUN_OUTSIDE) {
+                Some(self.reader.copy_of_outside()?)
+            } else {
+                None
+            };
+            if let Some(vector) = vector {
+                return self.deeper(|_| Ok(exact::value_of::<S>(vector)));
+            }
+        }
+        seed.deserialize(self)
+    }
+
+    /// Bytes for a visitor that may keep a reference to them.
+    fn bytes<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
+        match self.reader.outside()? {
+            Bytes::InPlace(bytes) => visitor.visit_borrowed_bytes(bytes),
+            Bytes::Copied(bytes) => visitor.visit_byte_buf(bytes),
+        }
+    }
+
+    /// The bytes of a `Vec<u8>`, for a visitor that expects a sequence.
+    fn run<V: Visitor<'de>>(&mut self, bytes: Bytes<'_>, visitor: V) -> Result<V::Value, Fault> {
+        let bytes = match &bytes {
+            Bytes::InPlace(bytes) => bytes,
+            Bytes::Copied(bytes) => &bytes[..],
+        };
+        self.deeper(|_| {
+            let mut items = SeqDeserializer::new(bytes.iter().copied());
+            let value = visitor.visit_seq(&mut items)?;
+            items.end()?;
+            Ok(value)
+        })
+    }
+
     /// The items of a sequence whose tag is read.
     #[inline]
     fn sequence<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Fault> {
@@ -138,7 +189,7 @@ impl<'de> Items<'_, 'de> {
     #[inline]
     fn next<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {
         self.left -= 1;
-        let value = seed.deserialize(&mut *self.decoder);
+        let value = self.decoder.value(seed);
         self.decoder.failed |= value.is_err();
         value
     }
@@ -255,6 +306,15 @@ macro_rules! numbers {
                 tag::CHAR => visitor.visit_char(self.reader.character()?),
                 tag::STRING => visitor.visit_borrowed_str(self.reader.text()?),
                 tag::BYTES => visitor.visit_borrowed_bytes(self.reader.slice()?),
+                tag::BYTES_OUTSIDE => self.bytes(visitor),
+                tag::RUN => {
+                    let bytes = Bytes::InPlace(self.reader.slice()?);
+                    self.run(bytes, visitor)
+                }
+                tag::RUN_OUTSIDE => {
+                    let bytes = self.reader.outside()?;
+                    self.run(bytes, visitor)
+                }
                 tag::SEQUENCE => self.sequence(visitor),
                 tag::MAP => self.map(|entries| visitor.visit_map(entries)),
                 other => Err(Fault::no_tag(other)),
@@ -287,7 +347,16 @@ impl<'de> Deserializer<'de> for &mut Decoder<'de> {
         deserialize_string STRING visit_borrowed_str(text)
         deserialize_identifier STRING visit_borrowed_str(text)
         deserialize_bytes BYTES visit_borrowed_bytes(slice)
-        deserialize_byte_buf BYTES visit_borrowed_bytes(slice)
+    }
+
+    /// For who is going to own them.
+    #[inline]
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        if self.reader.found(tag::BYTES_OUTSIDE) {
+            visitor.visit_byte_buf(self.reader.copy_of_outside()?)
+        } else {
+            self.deserialize_bytes(visitor)
+        }
     }
 
     #[inline]

@@ -8,8 +8,10 @@ use std::fmt::{self, Write as _};
 
 use serde::ser::{self, Serialize, Serializer};
 
+use super::exact::byte_vector;
 use super::fault::Fault;
 use super::format::{HUMAN_READABLE, MAX_DEPTH, tag};
+use super::outside::Sink;
 use super::writer::Writer;
 use crate::error::TaskError;
 
@@ -37,12 +39,21 @@ use crate::error::TaskError;
 ///
 /// If the type's `Serialize` does.
 pub fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), TaskError> {
+    encode_with(value, out, None)
+}
+
+/// The same, with a place for long runs of bytes.
+pub(crate) fn encode_with<T: Serialize + ?Sized>(
+    value: &T,
+    out: &mut Vec<u8>,
+    sink: Option<&mut dyn Sink>,
+) -> Result<(), TaskError> {
     let mut appended = Appended {
         start: out.len(),
         out,
         whole: false,
     };
-    match appended.write(value) {
+    match appended.write(value, sink.map(|sink| sink as &mut dyn Sink)) {
         Ok(()) => {
             appended.whole = true;
             Ok(())
@@ -59,13 +70,17 @@ struct Appended<'a> {
 }
 
 impl Appended<'_> {
-    fn write<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
+    fn write<'a, T: Serialize + ?Sized>(
+        &'a mut self,
+        value: &T,
+        sink: Option<&'a mut (dyn Sink + 'a)>,
+    ) -> Result<(), Fault> {
         let mut encoder = Encoder {
-            writer: Writer::new(self.out),
+            writer: Writer::new(self.out, sink),
             levels_left: MAX_DEPTH,
             failed: false,
         };
-        value.serialize(&mut encoder)?;
+        encoder.value(value)?;
         if encoder.failed {
             return Err(Fault::new(
                 "its `Serialize` went on after a part had failed",
@@ -115,10 +130,22 @@ impl Encoder<'_> {
         Fault::new(why)
     }
 
+    #[inline]
+    fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
+        let Some(bytes) = byte_vector(value) else {
+            return value.serialize(self);
+        };
+        // It is a sequence to who reads it.
+        self.enter()?;
+        self.writer.run(bytes);
+        self.leave();
+        Ok(())
+    }
+
     /// Writes one part of a value.
     #[inline]
     fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
-        let written = value.serialize(&mut *self);
+        let written = self.value(value);
         self.failed |= written.is_err();
         written
     }
@@ -127,7 +154,7 @@ impl Encoder<'_> {
     #[inline]
     fn inner<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Fault> {
         self.enter()?;
-        value.serialize(&mut *self)?;
+        self.value(value)?;
         self.leave();
         Ok(())
     }
@@ -346,7 +373,7 @@ impl<'a, 'out> Serializer for &'a mut Encoder<'out> {
         value: &T,
     ) -> Result<(), Fault> {
         self.variant(variant)?;
-        value.serialize(&mut *self)?;
+        self.value(value)?;
         self.leave();
         Ok(())
     }

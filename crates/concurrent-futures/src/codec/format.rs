@@ -31,6 +31,9 @@ pub(super) mod tag {
     pub(in super::super) const BYTES: u8 = 19;
     pub(in super::super) const SEQUENCE: u8 = 20;
     pub(in super::super) const MAP: u8 = 21;
+    pub(in super::super) const RUN: u8 = 22;
+    pub(in super::super) const BYTES_OUTSIDE: u8 = 23;
+    pub(in super::super) const RUN_OUTSIDE: u8 = 24;
 }
 
 /// A count from here on takes [`LONG_COUNT_WIDTH`] bytes, the first of which is this.

@@ -48,6 +48,8 @@
 //! | `char` | 4 bytes |
 //! | string, bytes | count, bytes |
 //! | sequence, tuple, tuple struct | count, values |
+//! | `Vec<u8>` | count, bytes; to a reader it is a sequence of `u8` |
+//! | bytes and `Vec<u8>` that lie outside | 8 bytes each for where they begin and how many they are |
 //! | map, struct | count, keys and values in turn; a field's key is its name as a string |
 //! | newtype struct | (no tag) the value in it |
 //! | variant of an enum | (no tag) its name as a string; if it has data, a map of one entry |
@@ -60,13 +62,20 @@
 
 mod decode;
 mod encode;
+mod exact;
 mod fault;
 mod format;
+mod outside;
 mod reader;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 pub use decode::decode;
+pub(crate) use decode::decode_with;
 pub use encode::encode;
+pub(crate) use encode::encode_with;
 pub use format::MAX_DEPTH;
+#[cfg(test)]
+pub(crate) use outside::LEAST_OUTSIDE;
+pub(crate) use outside::{Outside, Sink};

@@ -5,15 +5,23 @@
 
 use super::fault::Fault;
 use super::format::{LONG_COUNT, tag};
+use super::outside::Outside;
 
 /// What is not read yet.
 pub(super) struct Reader<'de> {
     bytes: &'de [u8],
+    outside: Option<&'de dyn Outside>,
+}
+
+/// Bytes that were read.
+pub(super) enum Bytes<'de> {
+    InPlace(&'de [u8]),
+    Copied(Vec<u8>),
 }
 
 impl<'de> Reader<'de> {
-    pub(super) fn new(bytes: &'de [u8]) -> Self {
-        Self { bytes }
+    pub(super) fn new(bytes: &'de [u8], outside: Option<&'de dyn Outside>) -> Self {
+        Self { bytes, outside }
     }
 
     #[inline]
@@ -71,6 +79,33 @@ impl<'de> Reader<'de> {
         Ok(slice)
     }
 
+    /// Where bytes lie outside.
+    fn place(&mut self) -> Result<(&'de dyn Outside, usize, usize), Fault> {
+        let mut number =
+            || Ok(usize::try_from(u64::from_le_bytes(self.array()?)).unwrap_or(usize::MAX));
+        let (start, length) = (number()?, number()?);
+        let outside = self.outside.ok_or_else(nothing_outside)?;
+        Ok((outside, start, length))
+    }
+
+    /// Bytes outside, as they lie there if that may be.
+    pub(super) fn outside(&mut self) -> Result<Bytes<'de>, Fault> {
+        let (outside, start, length) = self.place()?;
+        match outside.in_place(start, length) {
+            Some(bytes) => Ok(Bytes::InPlace(bytes)),
+            None => outside
+                .copy(start, length)
+                .map(Bytes::Copied)
+                .ok_or_else(nothing_outside),
+        }
+    }
+
+    /// A copy of bytes outside.
+    pub(super) fn copy_of_outside(&mut self) -> Result<Vec<u8>, Fault> {
+        let (outside, start, length) = self.place()?;
+        outside.copy(start, length).ok_or_else(nothing_outside)
+    }
+
     #[inline]
     pub(super) fn text(&mut self) -> Result<&'de str, Fault> {
         std::str::from_utf8(self.slice()?).map_err(|_| Fault::new("a string is not UTF-8"))
@@ -94,7 +129,8 @@ impl<'de> Reader<'de> {
                 tag::U32 | tag::I32 | tag::F32 | tag::CHAR => 4,
                 tag::U64 | tag::I64 | tag::F64 => 8,
                 tag::U128 | tag::I128 => 16,
-                tag::STRING | tag::BYTES => self.count(1)?,
+                tag::STRING | tag::BYTES | tag::RUN => self.count(1)?,
+                tag::BYTES_OUTSIDE | tag::RUN_OUTSIDE => 16,
                 tag::SOME => {
                     values += 1;
                     0
@@ -117,4 +153,9 @@ impl<'de> Reader<'de> {
         }
         Ok(())
     }
+}
+
+#[cold]
+fn nothing_outside() -> Fault {
+    Fault::new("bytes are said to lie where nothing is")
 }

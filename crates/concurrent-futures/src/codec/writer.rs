@@ -5,15 +5,18 @@
 use std::fmt;
 
 use super::format::{LONG_COUNT, LONG_COUNT_WIDTH, tag};
+use super::outside::{LEAST_OUTSIDE, Sink};
 
 /// Appends tags, counts and what follows them.
 pub(super) struct Writer<'a> {
     out: &'a mut Vec<u8>,
+    /// What takes long runs of bytes.
+    sink: Option<&'a mut dyn Sink>,
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
-        Self { out }
+    pub(super) fn new(out: &'a mut Vec<u8>, sink: Option<&'a mut dyn Sink>) -> Self {
+        Self { out, sink }
     }
 
     /// Where the next byte will be.
@@ -44,7 +47,27 @@ impl<'a> Writer<'a> {
 
     #[inline]
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
-        self.tag(tag::BYTES);
+        self.within_or_outside(bytes, tag::BYTES, tag::BYTES_OUTSIDE);
+    }
+
+    /// A `Vec<u8>`.
+    #[inline]
+    pub(super) fn run(&mut self, bytes: &[u8]) {
+        self.within_or_outside(bytes, tag::RUN, tag::RUN_OUTSIDE);
+    }
+
+    #[inline]
+    fn within_or_outside(&mut self, bytes: &[u8], within: u8, outside: u8) {
+        if bytes.len() >= LEAST_OUTSIDE
+            && let Some(sink) = &mut self.sink
+            && let Some(start) = sink.put(bytes)
+        {
+            self.tag(outside);
+            self.tagged((start as u64).to_le_bytes());
+            self.tagged((bytes.len() as u64).to_le_bytes());
+            return;
+        }
+        self.tag(within);
         self.count(bytes.len());
         self.out.extend_from_slice(bytes);
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use kind::{Clock, Direction, ErrorKind, Ran, Rejection, WorkerExit};
-pub(crate) use wire::WireError;
+pub(crate) use wire::{RemoteError, WireError, chain};
 
 use crate::panic::Panic;
 
@@ -52,6 +52,8 @@ struct Inner {
     index: Option<usize>,
     name: Option<Arc<str>>,
     source: Option<Arc<dyn Error + Send + Sync + 'static>>,
+    /// The last that the task has written to stderr, where that is captured.
+    stderr: Option<Arc<str>>,
 }
 
 #[derive(Clone)]
@@ -95,16 +97,17 @@ pub(crate) struct Loss {
     pub(crate) note: Option<String>,
     /// How often the task was begun, and each time lost.
     pub(crate) attempts: u32,
+    /// There is evidence that memory was lacking.
+    pub(crate) lacks_memory: bool,
+    /// The function of the task, for who gave it no name.
+    pub(crate) function: Option<Cow<'static, str>>,
 }
 
 impl Loss {
     /// This loss, of a task that was lost before as `previous` says.
-    pub(crate) fn next(&self, previous: Option<&TaskError>) -> Self {
+    pub(crate) fn next(self, previous: Option<&TaskError>) -> Self {
         let attempts = previous.map_or(0, TaskError::attempts) + 1;
-        Self {
-            attempts,
-            ..self.clone()
-        }
+        Self { attempts, ..self }
     }
 }
 
@@ -116,6 +119,7 @@ impl TaskError {
             index: None,
             name: None,
             source: None,
+            stderr: None,
         }))
     }
 
@@ -213,6 +217,12 @@ impl TaskError {
         Self::new(What::Abandoned, ran)
     }
 
+    /// The error of a task of another process, of which this one is a fork.
+    pub(crate) fn copied() -> Self {
+        Self::abandoned(Ran::Maybe)
+            .caused_by("this process is a fork of the one that submitted the task")
+    }
+
     pub(crate) fn would_block() -> Self {
         Self::new(What::WouldBlock, Ran::Maybe)
     }
@@ -269,6 +279,13 @@ impl TaskError {
 
     pub(crate) fn of_task(mut self, name: Option<Arc<str>>) -> Self {
         self.0.name = name;
+        self
+    }
+
+    pub(crate) fn with_stderr(mut self, tail: Option<String>) -> Self {
+        if let Some(tail) = tail {
+            self.0.stderr = Some(tail.into());
+        }
         self
     }
 
@@ -417,6 +434,21 @@ impl TaskError {
         }
     }
 
+    /// The worker process that the task was lost with has probably ended for lack of memory. The error's text
+    /// says what speaks for that:
+    ///
+    /// - the system had refused it memory, as far as it could still see that when it died;
+    /// - it aborted without a panic, in a pool with a
+    ///   [`memory_limit`](crate::ProcessPoolBuilder::memory_limit);
+    /// - it was killed by somebody else than the pool, and the kernel's out-of-memory killer has been at work in
+    ///   its control group.
+    ///
+    /// All this is evidence and no proof. False where there is none.
+    #[must_use]
+    pub fn is_out_of_memory_likely(&self) -> bool {
+        matches!(&self.0.what, What::WorkerLost(loss) if loss.lacks_memory)
+    }
+
     /// How many workers the task has cost, if it was lost with its worker: 1 for an ordinary loss, more
     /// for a task that was [tried again](crate::TaskOptions::retries). 0 for other errors, and for a task
     /// that never began.
@@ -469,6 +501,32 @@ impl TaskError {
             What::Panicked(panic) => panic.location.as_deref(),
             _ => None,
         }
+    }
+
+    /// The last that the task had written to stderr, if its pool
+    /// [captures output](crate::ProcessPoolBuilder::capture_output) and it had written anything: at most 20
+    /// lines and 4 KiB, with bytes that are no UTF-8 replaced.
+    ///
+    /// Errors of whatever kind have it if the task ran, and of the items of a map those that were lost
+    /// with their worker, with what the items of the same chunk had written. It is in the `Debug` output,
+    /// and not in the text of the error, which is one line; the log has those lines already.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ProcessPoolExecutor};
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(1).capture_output(true).build()?;
+    /// let task = || -> u8 {
+    ///     eprintln!("the image has 0 columns");
+    ///     std::process::abort()
+    /// };
+    /// let error = pool.submit(task, ()).result().unwrap_err();
+    /// assert!(error.is_worker_lost());
+    /// assert_eq!(error.stderr_tail(), Some("the image has 0 columns"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn stderr_tail(&self) -> Option<&str> {
+        self.0.stderr.as_deref()
     }
 
     /// The errors of the tasks that had failed when a [`select_ok`](crate::select_ok) ended without a
@@ -546,6 +604,9 @@ impl fmt::Debug for TaskError {
                 .field("worker", &loss.pid)
                 .field("exit", &loss.exit)
                 .field("attempts", &loss.attempts);
+        }
+        if let Some(tail) = &self.0.stderr {
+            debug.field("stderr_tail", tail);
         }
         if let Some(source) = &self.0.source {
             debug.field("source", source);

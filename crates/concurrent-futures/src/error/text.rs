@@ -24,7 +24,11 @@ impl fmt::Display for TaskError {
             }
             _ => {}
         }
-        match (inner.index, &inner.name) {
+        let name = match (&inner.name, &inner.what) {
+            (None, What::WorkerLost(loss)) => loss.function.as_deref(),
+            (name, _) => name.as_deref(),
+        };
+        match (inner.index, name) {
             (Some(index), Some(name)) => write!(f, "item {index} of the task `{name}` ")?,
             (Some(index), None) => write!(f, "item {index} ")?,
             (None, Some(name)) => write!(f, "the task `{name}` ")?,

@@ -1,5 +1,6 @@
 //! Errors as they cross from a worker process: the kind, the texts, the place.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub(crate) struct WireError {
     what: WireWhat,
     /// The texts of the source and of its sources.
     sources: Vec<String>,
+    stderr: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -47,13 +49,15 @@ enum WireWhat {
         exit: (u8, i32),
         note: Option<String>,
         attempts: u32,
+        lacks_memory: bool,
+        function: Option<String>,
     },
     Other(String),
 }
 
 /// The text of an error that happened in another process.
 #[derive(Debug)]
-struct RemoteError {
+pub(crate) struct RemoteError {
     text: String,
     source: Option<Box<RemoteError>>,
 }
@@ -115,6 +119,8 @@ impl From<&TaskError> for WireError {
                 },
                 note: loss.note.clone(),
                 attempts: loss.attempts,
+                lacks_memory: loss.lacks_memory,
+                function: loss.function.clone().map(Cow::into_owned),
             },
             _ => WireWhat::Other(cut(error.to_string())),
         };
@@ -123,7 +129,12 @@ impl From<&TaskError> for WireError {
             .take(MOST_SOURCES)
             .map(|error| cut(error.to_string()))
             .collect();
-        Self { what, sources }
+        let stderr = error.stderr_tail().map(str::to_owned);
+        Self {
+            what,
+            sources,
+            stderr,
+        }
     }
 }
 
@@ -153,6 +164,8 @@ impl From<WireError> for TaskError {
                 exit,
                 note,
                 attempts,
+                lacks_memory,
+                function,
             } => {
                 let exit = match exit {
                     (0, code) => WorkerExit::Code(code),
@@ -164,15 +177,19 @@ impl From<WireError> for TaskError {
                     exit,
                     note,
                     attempts,
+                    lacks_memory,
+                    function: function.map(Cow::Owned),
                 })
             }
             WireWhat::Other(text) => {
                 return Self::failed(RemoteError {
                     text,
                     source: chain(wire.sources),
-                });
+                })
+                .with_stderr(wire.stderr);
             }
         };
+        let error = error.with_stderr(wire.stderr);
         match chain(wire.sources) {
             Some(source) => error.caused_by(*source),
             None => error,
@@ -180,8 +197,11 @@ impl From<WireError> for TaskError {
     }
 }
 
-fn chain(texts: Vec<String>) -> Option<Box<RemoteError>> {
-    texts.into_iter().rev().fold(None, |source, text| {
+/// The error that these texts tell of, each the cause of the one before it. A chain has an end, since
+/// dropping it recurses.
+pub(crate) fn chain(texts: Vec<String>) -> Option<Box<RemoteError>> {
+    let texts = texts.into_iter().take(MOST_SOURCES);
+    texts.rev().fold(None, |source, text| {
         Some(Box::new(RemoteError { text, source }))
     })
 }
@@ -213,6 +233,18 @@ mod tests {
         let source = there.source().expect("a source");
         assert_eq!(source.to_string(), "outer");
         assert_eq!(source.source().expect("a source").to_string(), "inner");
+    }
+
+    #[test]
+    fn a_chain_that_is_longer_than_any_that_is_sent_ends() {
+        let sources = vec![String::new(); 1_000_000];
+        let error = TaskError::from(WireError {
+            what: WireWhat::Failed,
+            sources,
+            stderr: None,
+        });
+        let chain = std::iter::successors(error.source(), |error| (*error).source());
+        assert_eq!(chain.count(), MOST_SOURCES);
     }
 
     #[test]

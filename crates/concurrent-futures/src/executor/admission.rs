@@ -66,12 +66,15 @@ struct Origin {
 
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    places: usize,
+    /// How many tasks there may be beyond one for each worker; `None` for any number.
+    queued: Option<usize>,
     bytes: u64,
 }
 
 #[derive(Default)]
 struct State {
+    /// How many may be given at the same time.
+    places: usize,
     /// Places that were given and not given back, and the bytes of the arguments that they hold.
     taken: usize,
     bytes: u64,
@@ -106,16 +109,20 @@ impl Admission {
     pub fn new(max_workers: usize, queue_limit: Option<usize>, queue_bytes: Option<u64>) -> Self {
         let is_limited = queue_limit.is_some() || queue_bytes.is_some();
         let limits = is_limited.then(|| Limits {
-            places: queue_limit.map_or(usize::MAX, |tasks| max_workers.saturating_add(tasks)),
+            queued: queue_limit,
             bytes: queue_bytes.unwrap_or(u64::MAX),
         });
+        let places = limits.map_or(usize::MAX, |limits| limits.places(max_workers));
         Self(Arc::new(Inner {
             pool: OnceLock::new(),
             coming: AtomicUsize::new(0),
             origin: OnceLock::new(),
             limits,
             closed: OnceLock::new(),
-            state: Mutex::new(State::default()),
+            state: Mutex::new(State {
+                places,
+                ..State::default()
+            }),
         }))
     }
 
@@ -237,6 +244,19 @@ impl Admission {
         }
     }
 
+    /// Admits as many tasks as this number of workers allows, from now on. It is read under the lock, so
+    /// that of several resizes at the same time the last one counts. Those who have a place keep it.
+    pub(crate) fn resize(&self, max_workers: impl FnOnce() -> usize) {
+        let Some(limits) = self.0.limits.filter(|_| !self.0.is_copy()) else {
+            return;
+        };
+        let mut state = lock(&self.0.state);
+        state.places = limits.places(max_workers());
+        let granted = self.0.grant(&mut state);
+        drop(state);
+        give(granted);
+    }
+
     /// Why nobody enters any more, if so.
     #[must_use]
     pub fn closed(&self) -> Option<&TaskError> {
@@ -245,8 +265,13 @@ impl Admission {
 }
 
 impl Limits {
+    fn places(self, max_workers: usize) -> usize {
+        self.queued
+            .map_or(usize::MAX, |tasks| max_workers.saturating_add(tasks))
+    }
+
     fn has_room(self, state: &State) -> bool {
-        state.taken < self.places && state.bytes < self.bytes
+        state.taken < state.places && state.bytes < self.bytes
     }
 }
 
@@ -270,8 +295,8 @@ impl Inner {
     }
 
     /// Gives the room that there is to those who wait.
-    fn grant(self: &Arc<Self>, state: &mut State) -> Vec<(Promise<Place>, Option<Place>)> {
-        let mut granted = Vec::new();
+    fn grant(self: &Arc<Self>, state: &mut State) -> Granted {
+        let mut granted = Granted::new();
         if let Some(limits) = self.limits {
             while limits.has_room(state)
                 && let Some(promise) = state.waiting.pop_front()
@@ -285,6 +310,19 @@ impl Inner {
             }
         }
         granted
+    }
+}
+
+/// Those who have waited, and what they get.
+type Granted = Vec<(Promise<Place>, Option<Place>)>;
+
+/// Tells them, without the lock.
+fn give(granted: Granted) {
+    for (promise, place) in granted {
+        if let Some(place) = place {
+            // It has started, so nobody refuses.
+            let _ = promise.fulfil(place);
+        }
     }
 }
 
@@ -377,12 +415,7 @@ impl Drop for Place {
             state.remove(self.hold);
             let granted = inner.grant(&mut state);
             drop(state);
-            for (promise, place) in granted {
-                if let Some(place) = place {
-                    // It has started, so nobody refuses.
-                    let _ = promise.fulfil(place);
-                }
-            }
+            give(granted);
         }
     }
 }
@@ -395,6 +428,7 @@ impl fmt::Debug for Admission {
         let state = lock(&self.0.state);
         f.debug_struct("Admission")
             .field("limits", &self.0.limits)
+            .field("places", &state.places)
             .field("taken", &state.taken)
             .field("bytes", &state.bytes)
             .field("waiting", &state.waiting.len())

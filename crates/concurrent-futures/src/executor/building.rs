@@ -52,6 +52,8 @@ pub enum BuildErrorKind {
     WrongProgram,
     /// The system has no such pools.
     Unsupported,
+    /// This process is a worker of a worker, and so on, as deep as pools may lie in each other.
+    TooDeep,
 }
 
 impl BuildError {
@@ -76,9 +78,9 @@ impl BuildError {
         concurrent_futures_loom,
         expect(dead_code, reason = "no processes in models")
     )]
-    pub(crate) fn unencodable(error: &crate::error::TaskError) -> Self {
+    pub(crate) fn unencodable(what: &str, error: &crate::error::TaskError) -> Self {
         let cause = error.source().map(ToString::to_string).unwrap_or_default();
-        let text = format!("the initializer cannot be sent: {error}: {cause}");
+        let text = format!("the {what} cannot be sent: {error}: {cause}");
         Self::new(BuildErrorKind::InvalidOption, text)
     }
 
@@ -88,6 +90,18 @@ impl BuildError {
     )]
     pub(crate) fn unsupported(text: &'static str) -> Self {
         Self::new(BuildErrorKind::Unsupported, text)
+    }
+
+    #[cfg_attr(
+        concurrent_futures_loom,
+        expect(dead_code, reason = "no processes in models")
+    )]
+    pub(crate) fn too_deep(depth: u32) -> Self {
+        let text = format!(
+            "this process is a worker of a worker, {depth} deep: a function that makes a pool each time it \
+             is called, and submits itself, would start processes without end"
+        );
+        Self::new(BuildErrorKind::TooDeep, text)
     }
 
     /// What sort of reason it is.

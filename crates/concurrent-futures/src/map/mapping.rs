@@ -152,6 +152,7 @@ impl<'a, E: Executor> Mapping<'a, E> {
             executor: self.executor.clone(),
             options: self.options,
             submit,
+            max_workers: E::max_workers,
         };
         let turn = Turn::new(self.executor.admission().clone());
         Map::start(dispatch, items, planner, turn, self.ordered, self.timeout)

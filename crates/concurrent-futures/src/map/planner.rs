@@ -46,6 +46,11 @@ const FEW: usize = 10;
 /// six.
 const GROWTH: usize = 4;
 
+/// How many workers are planned for.
+fn counted(workers: usize) -> usize {
+    workers.clamp(1, 1 << 16)
+}
+
 /// Plans the window and the chunks of one map.
 #[derive(Clone, Debug)]
 pub(super) struct Planner {
@@ -66,13 +71,18 @@ impl Planner {
         fixed_chunk: Option<usize>,
     ) -> Self {
         Self {
-            workers: workers.clamp(1, 1 << 16),
+            workers: counted(workers),
             fixed_window,
             fixed_chunk,
             running: Running::default(),
             feeding: Handling::default(),
             taking: Handling::default(),
         }
+    }
+
+    /// The executor has so many workers now.
+    pub(super) fn set_workers(&mut self, workers: usize) {
+        self.workers = counted(workers);
     }
 
     /// Something is planned by measured times.

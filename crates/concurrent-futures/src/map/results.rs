@@ -37,6 +37,8 @@ pub(super) struct Dispatch<E, A, T> {
     pub(super) executor: E,
     pub(super) options: TaskOptions,
     pub(super) submit: SubmitChunk<E, A, T>,
+    /// How many workers the executor has, which may change.
+    pub(super) max_workers: fn(&E) -> usize,
 }
 
 /// Items that were pulled and wait for a place.
@@ -156,6 +158,8 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
         {
             return;
         }
+        self.planner
+            .set_workers((self.dispatch.max_workers)(&self.dispatch.executor));
         let mut clock = self.now();
         while let Some(items) = &mut self.items {
             // The input is foreign code, also where it says how long it is.
@@ -215,6 +219,7 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
                 executor,
                 options,
                 submit,
+                ..
             } = &self.dispatch;
             let future = submit(executor, items, place, options);
             self.in_flight.push(span, future);

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use super::call::{Initialize, InitializerCall, encode};
 use super::carried::{Capture, capture_into};
-use super::parent::Options;
-use super::parent::Shared;
+use super::parent::{Options, Shared, cpus_of_each};
 use super::pool::ProcessPoolExecutor;
 use super::record::{Name, conjure, name_of};
+use super::sys::Limits;
 use super::{sys, worker};
 use crate::cpus;
 use crate::error::{BoxError, Direction, TaskError};
@@ -25,6 +25,10 @@ const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(60);
 const DEFAULT_KILL_GRACE: Duration = Duration::from_secs(3);
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const DEFAULT_MAX_PAYLOAD: u64 = 2 << 30;
+const DEFAULT_STOPPED_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A worker has a few, and needs more for large values.
+const LEAST_DESCRIPTORS: u64 = 32;
 
 /// The kernel allows little more for the name of shared memory.
 const MOST_NAME: usize = 200;
@@ -65,9 +69,15 @@ pub struct ProcessPoolBuilder {
     queue_bytes: Option<u64>,
     observer: Option<Arc<dyn Observer>>,
     contexts: Vec<Capture>,
+    finalizer: Option<Result<(Name, Vec<u8>), TaskError>>,
+    capture_output: bool,
+    stopped_timeout: Duration,
+    limits: Limits,
+    max_memory_per_worker: Option<u64>,
+    cpus_per_worker: Option<usize>,
 }
 
-/// An initializer whose function is made anew in the worker.
+/// An initializer, or a finalizer, whose function is made anew in the worker.
 struct Initializer<F, A, Marker> {
     function: PhantomData<fn() -> F>,
     argument: PhantomData<fn(A)>,
@@ -87,6 +97,23 @@ where
     }
 }
 
+/// The call of an initializer or a finalizer, with its encoded argument.
+fn encoded_call<F, A, Marker>(function: F, argument: A) -> Result<(Name, Vec<u8>), TaskError>
+where
+    F: TaskFn<A, Marker, Output: InitializerResult>,
+    A: Portable,
+    Marker: 'static,
+{
+    assert_captures_nothing::<F>();
+    let _made_anew = function;
+    let mut bytes = Vec::new();
+    encode(&argument, &mut bytes, Direction::EncodeArguments)?;
+    Ok((
+        name_of::<InitializerCall<Initializer<F, A, Marker>>>(),
+        bytes,
+    ))
+}
+
 impl ProcessPoolBuilder {
     pub(super) fn new() -> Self {
         Self {
@@ -104,6 +131,12 @@ impl ProcessPoolBuilder {
             queue_bytes: None,
             observer: None,
             contexts: Vec::new(),
+            finalizer: None,
+            capture_output: false,
+            stopped_timeout: DEFAULT_STOPPED_TIMEOUT,
+            limits: Limits::default(),
+            max_memory_per_worker: None,
+            cpus_per_worker: None,
         }
     }
 
@@ -136,12 +169,7 @@ impl ProcessPoolBuilder {
         A: Portable,
         Marker: 'static,
     {
-        assert_captures_nothing::<F>();
-        let _made_anew = function;
-        let mut bytes = Vec::new();
-        let encoded = encode(&argument, &mut bytes, Direction::EncodeArguments);
-        let name = name_of::<InitializerCall<Initializer<F, A, Marker>>>();
-        self.initializer = Some(encoded.map(|()| (name, bytes)));
+        self.initializer = Some(encoded_call(function, argument));
         self
     }
 
@@ -152,7 +180,8 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// Sets an environment variable of the workers, which otherwise have those of this process.
+    /// Sets an environment variable of the workers, which otherwise have those of this process, and some that
+    /// say how many [CPUs](Self::cpus_per_worker) to use.
     pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.environment.push((key.into(), Some(value.into())));
         self
@@ -233,14 +262,203 @@ impl ProcessPoolBuilder {
         self
     }
 
+    /// Runs once in each worker process that leaves in good order, after its last task: one that was idle
+    /// for long, has run its number of tasks, is too many after a
+    /// [`resize`](ProcessPoolExecutor::resize), or is no longer needed since the pool is shut down. Not in
+    /// one that crashes or is ended, nor when this process ends without a
+    /// [`shutdown`](crate::Executor::shutdown) that waits.
+    ///
+    /// It has the [grace](Self::kill_grace) for it, and then the worker is killed. A panic, an error, and a
+    /// death are an event of the level `WARN`, and nothing else. Nobody waits for it but a shutdown, and a
+    /// worker that is to take the place.
+    ///
+    /// The function is as the [initializer](Self::initializer)'s.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ProcessPoolExecutor, Shutdown};
+    ///
+    /// fn say_goodbye(to: String) {
+    ///     eprintln!("{to}: worker {} leaves", std::process::id());
+    /// }
+    ///
+    /// let pool = ProcessPoolExecutor::builder()
+    ///     .max_workers(1)
+    ///     .finalizer(say_goodbye, "resize".to_owned())
+    ///     .build()?;
+    /// assert_eq!(pool.submit(u64::pow, (2, 10)).result()?, 1024);
+    /// pool.blocking_shutdown(Shutdown::new())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn finalizer<F, A, Marker>(mut self, function: F, argument: A) -> Self
+    where
+        F: TaskFn<A, Marker, Output: InitializerResult>,
+        A: Portable,
+        Marker: 'static,
+    {
+        self.finalizer = Some(encoded_call(function, argument));
+        self
+    }
+
+    /// Whether what workers write to stdout and stderr is logged here; it is not by default, and workers
+    /// write to the stdout and stderr of this process.
+    ///
+    /// Each line is an event with the target `concurrent_futures::output`, at the level INFO for stdout and
+    /// WARN for stderr, with the line as its message and the fields `stream` (`stdout` or `stderr`),
+    /// `worker` (a process id) and `task`. It is in the span in which the task was submitted that the
+    /// worker runs, or the chunk of items of a [map](crate::Executor::map), and is there before the
+    /// task's result is. What is written when no task runs, by an initializer or by what a task has left
+    /// behind, has no `task` and no span. The events go to the global default subscriber; without one they
+    /// are lost.
+    ///
+    /// Whatever writes to these streams is captured: `print!`, C, programs that a task starts, the
+    /// message of a panic. Buffers of `print!` and of C's `stdout` are written out when a task ends. A line
+    /// of more than 16 KiB becomes several, and bytes that are no UTF-8 are replaced. Errors know the last
+    /// of stderr: [`TaskError::stderr_tail`](crate::TaskError::stderr_tail).
+    ///
+    /// Tasks are handed over one at a time, so that each line is of one task. A worker that writes faster
+    /// than the subscriber takes it waits in its write, and results wait for the lines before them: so a
+    /// subscriber must not wait for tasks of this pool. When a worker is gone nothing more is read, even if
+    /// a process that it has left behind still writes.
+    ///
+    /// Without this, `cargo test` shows what workers print even of tests that succeed, since it captures
+    /// only what the test itself prints.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ProcessPoolExecutor};
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(2).capture_output(true).build()?;
+    /// tracing::info_span!("request", id = 17).in_scope(|| {
+    ///     // A subscriber that writes text has it as something like this:
+    ///     // WARN request{id=17}: concurrent_futures::output: 3 colours are missing stream="stderr" worker=2117
+    ///     pool.submit(|| eprintln!("3 colours are missing"), ()).result()
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn capture_output(mut self, capture: bool) -> Self {
+        self.capture_output = capture;
+        self
+    }
+
+    /// How long a worker that has work may stay stopped by a signal (SIGSTOP, or one of a terminal)
+    /// before it is ended: 10 seconds by default.
+    ///
+    /// That a worker with work is stopped is noticed within about a second, and logged as a warning. What
+    /// lies ready at it then runs elsewhere, and it gets nothing more. If it is continued in time, that is
+    /// all. Otherwise its task is lost with it, as the error says, and is run again where it
+    /// [may be](crate::TaskOptions::retries). A worker that stands still in a debugger is not stopped by a signal,
+    /// and the time for which this process itself is stopped does not count.
+    pub fn stopped_timeout(mut self, limit: Duration) -> Self {
+        self.stopped_timeout = limit;
+        self
+    }
+
+    /// The most memory of its own that a worker may have, in bytes; no limit by default. It is the kernel's limit
+    /// of what can be written and is not shared (`RLIMIT_DATA`): the heap and the stacks of threads, whether used
+    /// yet or not. A worker begins with about 10 MB, of which 8 MiB are the stack of the thread that runs tasks.
+    ///
+    /// A worker that is refused memory mostly dies of it. That costs the task that it ran, whose error
+    /// [says so](TaskError::is_out_of_memory_likely), and no other. A limit that leaves no room for a worker at
+    /// all breaks the pool.
+    ///
+    /// This limit, and those of [files](Self::file_size_limit), of [descriptors](Self::descriptor_limit) and of
+    /// [priority](Self::nice), are set before the initializer runs. Programs that tasks start have them as
+    /// well, each for itself. Where the system refuses one, as a limit above its own for this process, the
+    /// pool is [broken](crate::Rejection::Broken), with the reason as the cause.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ProcessPoolExecutor};
+    ///
+    /// fn fill(bytes: usize) -> usize {
+    ///     vec![1_u8; bytes].len()
+    /// }
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(1).memory_limit(256 << 20).build()?;
+    /// let error = pool.submit(fill, 1 << 30).result().unwrap_err();
+    /// assert!(error.is_worker_lost() && error.is_out_of_memory_likely());
+    /// assert!(error.to_string().contains("memory_limit is 268435456 bytes"));
+    /// assert_eq!(pool.submit(fill, 1 << 20).result()?, 1 << 20);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.limits.memory = Some(bytes);
+        self
+    }
+
+    /// With how much resident memory of its own, in bytes, a worker leaves and is replaced, for tasks that leak or
+    /// libraries that keep what they have once taken; never by default. Files and shared memory do not count.
+    ///
+    /// It is looked at between tasks and between items of a map, at most every 5 milliseconds. So a worker may have
+    /// more for a while, no task is lost, and what has not begun is handed to others in its order. The replacement
+    /// is an event of `tracing` at level `INFO`. Where the initializer alone takes so much, each worker runs one task.
+    pub fn max_memory_per_worker(mut self, bytes: u64) -> Self {
+        self.max_memory_per_worker = Some(bytes);
+        self
+    }
+
+    /// How many CPUs a worker is told to use, at least 1. By default the number of usable CPUs divided by
+    /// [`max_workers`](Self::max_workers), rounded down, and at least 1.
+    ///
+    /// It is a hint and no limit: the default sizes of pools that tasks make follow it, and so do libraries that
+    /// look into `RAYON_NUM_THREADS`, `TOKIO_WORKER_THREADS`, `OMP_NUM_THREADS`, `OPENBLAS_NUM_THREADS` or
+    /// `MKL_NUM_THREADS`. These variables are set for the workers, but for those that this process has, or that
+    /// [`env`](Self::env) or [`env_remove`](Self::env_remove) name. The idea is that of loky, the pool of joblib.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ProcessPoolExecutor};
+    ///
+    /// let pool = ProcessPoolExecutor::builder()
+    ///     .max_workers(2)
+    ///     .cpus_per_worker(3)
+    ///     .env("OMP_NUM_THREADS", "1")
+    ///     .build()?;
+    /// let inside = pool.submit(|| ProcessPoolExecutor::builder().build().unwrap().max_workers(), ());
+    /// assert_eq!(inside.result()?, 3);
+    /// let read = |name: String| std::env::var(name).unwrap();
+    /// assert_eq!(pool.submit(read, "RAYON_NUM_THREADS".to_owned()).result()?, "3");
+    /// assert_eq!(pool.submit(read, "OMP_NUM_THREADS".to_owned()).result()?, "1");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cpus_per_worker(mut self, cpus: usize) -> Self {
+        self.cpus_per_worker = Some(cpus);
+        self
+    }
+
+    /// By how much workers are nicer to others than this process, as with the command `nice`: 19 runs when
+    /// nothing else wants to. A negative number needs a privilege, and without it the pool is broken, as with a
+    /// [limit](Self::memory_limit) that the system refuses.
+    pub fn nice(mut self, increment: i32) -> Self {
+        self.limits.nice = increment;
+        self
+    }
+
+    /// The size in bytes beyond which workers can write no file (`RLIMIT_FSIZE`); no limit by default. A write
+    /// beyond it is an error, [`FileTooLarge`](std::io::ErrorKind::FileTooLarge), and does not end the worker.
+    ///
+    /// It holds for standard output where that is a file, and for files in memory. So a result above 128 KiB that
+    /// is larger than the limit is an error of its task, and a pool of processes inside of a task needs 2 MiB.
+    pub fn file_size_limit(mut self, bytes: u64) -> Self {
+        self.limits.file_size = Some(bytes);
+        self
+    }
+
+    /// How many descriptors a worker can have open (`RLIMIT_NOFILE`), at least 32; that of this process by
+    /// default. A worker has a few of its own.
+    pub fn descriptor_limit(mut self, descriptors: u64) -> Self {
+        self.limits.descriptors = Some(descriptors);
+        self
+    }
+
     /// Makes the pool. No process is started before the first task.
     ///
     /// # Errors
     /// For options that cannot be: 0 workers, 0 tasks a worker, no payload, no time to start, no bytes in
-    /// the queue, a name or a variable with a NUL byte, an argument of the initializer that cannot be
-    /// encoded. And
+    /// the queue, no memory or CPU for a worker, fewer than 32 descriptors, a name or a variable with a NUL
+    /// byte, an argument of the initializer or the finalizer that cannot be encoded. And
     /// [of the kind `WrongProgram`](crate::BuildErrorKind::WrongProgram) where this program cannot be
-    /// started as a worker: the code is in a dynamic library, or the program runs through a loader.
+    /// started as a worker: the code is in a dynamic library, or the program runs through a loader. And
+    /// [of the kind `TooDeep`](crate::BuildErrorKind::TooDeep) in a worker of a worker, 10 deep: a
+    /// function that makes a pool and submits itself would start processes without end. A program that a
+    /// task starts begins at 0 again.
     pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {
         let max_workers = self.max_workers.unwrap_or_else(cpus::usable);
         if max_workers == 0 {
@@ -259,6 +477,23 @@ impl ProcessPoolBuilder {
         if self.max_payload == 0 || self.start_timeout.is_zero() {
             return Err(BuildError::invalid(
                 "max_payload or start_timeout is 0: nothing could be run",
+            ));
+        }
+        if self.limits.memory == Some(0)
+            || self.max_memory_per_worker == Some(0)
+            || self.cpus_per_worker == Some(0)
+        {
+            return Err(BuildError::invalid(
+                "memory_limit, max_memory_per_worker or cpus_per_worker is 0: no worker could work",
+            ));
+        }
+        if self
+            .limits
+            .descriptors
+            .is_some_and(|most| most < LEAST_DESCRIPTORS)
+        {
+            return Err(BuildError::invalid(
+                "descriptor_limit is less than 32, which is too few for a worker",
             ));
         }
         let name = self.name.unwrap_or_else(default_name);
@@ -284,7 +519,11 @@ impl ProcessPoolBuilder {
         }
         let initializer = match self.initializer.transpose() {
             Ok(initializer) => initializer,
-            Err(error) => return Err(BuildError::unencodable(&error)),
+            Err(error) => return Err(BuildError::unencodable("initializer", &error)),
+        };
+        let finalizer = match self.finalizer.transpose() {
+            Ok(finalizer) => finalizer,
+            Err(error) => return Err(BuildError::unencodable("finalizer", &error)),
         };
         if !worker::can_begin() {
             return Err(BuildError::wrong_program(
@@ -292,9 +531,13 @@ impl ProcessPoolBuilder {
                  call `concurrent_futures::worker::init()` first thing in it",
             ));
         }
+        let depth = sys::depth();
+        if depth >= sys::MOST_DEPTH {
+            return Err(BuildError::too_deep(depth));
+        }
         sys::Program::current().map_err(|error| BuildError::wrong_program(error.to_string()))?;
         Ok(ProcessPoolExecutor::of(Shared::new(Options {
-            max_workers,
+            max_workers: max_workers.into(),
             name: name.into(),
             initializer,
             max_tasks_per_worker: self.max_tasks_per_worker,
@@ -308,6 +551,14 @@ impl ProcessPoolBuilder {
             queue_bytes: self.queue_bytes,
             observer: self.observer,
             contexts: self.contexts,
+            finalizer,
+            capture_output: self.capture_output,
+            stopped_timeout: self.stopped_timeout,
+            limits: self.limits,
+            max_memory_per_worker: self.max_memory_per_worker,
+            cpus_per_worker: self
+                .cpus_per_worker
+                .unwrap_or_else(|| cpus_of_each(max_workers)),
         })))
     }
 }

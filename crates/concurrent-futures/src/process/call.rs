@@ -6,11 +6,12 @@ use std::any::type_name;
 use std::marker::PhantomData;
 
 use super::items;
-use super::record::{Callable, Name, conjure, find_pointer, name_of_pointer};
-use crate::codec;
+use super::record::{Answer, Arguments, Callable, Name, conjure, find_pointer, name_of_pointer};
+use crate::codec::{self, Outside, Sink};
 use crate::error::{BoxError, Direction, TaskError, WireError};
 use crate::executor::{Chunk, Job, Portable};
 use crate::panic;
+use crate::task::Encoded;
 
 /// Appends the encoding of `value`; a panic of its `Serialize` is an error too.
 pub(super) fn encode<T: Portable>(
@@ -18,8 +19,18 @@ pub(super) fn encode<T: Portable>(
     out: &mut Vec<u8>,
     direction: Direction,
 ) -> Result<(), TaskError> {
+    encode_with(value, out, None, direction)
+}
+
+/// The same, with a place for long runs of bytes.
+pub(super) fn encode_with<T: Portable>(
+    value: &T,
+    out: &mut Vec<u8>,
+    sink: Option<&mut dyn Sink>,
+    direction: Direction,
+) -> Result<(), TaskError> {
     let start = out.len();
-    let result = match panic::guard(|| codec::encode(value, out)) {
+    let result = match panic::guard(|| codec::encode_with(value, out, sink)) {
         Ok(result) => result,
         Err(panic) => Err(TaskError::codec(
             type_name::<T>(),
@@ -33,7 +44,15 @@ pub(super) fn encode<T: Portable>(
 }
 
 pub(super) fn decode<T: Portable>(bytes: &[u8], direction: Direction) -> Result<T, TaskError> {
-    match panic::guard(|| codec::decode(bytes)) {
+    decode_with(bytes, None, direction)
+}
+
+fn decode_with<T: Portable>(
+    bytes: &[u8],
+    outside: Option<&dyn Outside>,
+    direction: Direction,
+) -> Result<T, TaskError> {
+    match panic::guard(|| codec::decode_with(bytes, outside)) {
         Ok(result) => result,
         Err(panic) => Err(TaskError::codec(
             type_name::<T>(),
@@ -44,14 +63,15 @@ pub(super) fn decode<T: Portable>(bytes: &[u8], direction: Direction) -> Result<
 }
 
 /// Decodes a result, for who takes it.
-pub(super) fn decode_result<T: Portable>(bytes: &[u8]) -> Result<T, TaskError> {
-    codec::decode(bytes).map_err(|error| error.going(Direction::DecodeResult))
+pub(super) fn decode_result<T: Portable>(value: &Encoded) -> Result<T, TaskError> {
+    let decoded = value.decode();
+    decoded.map_err(|error| error.going(Direction::DecodeResult))
 }
 
 /// Decodes the results of a chunk: how long it ran, and then its items.
-pub(super) fn decode_chunk<T: Portable>(bytes: &[u8]) -> Result<Chunk<T>, TaskError> {
+pub(super) fn decode_chunk<T: Portable>(chunk: &Encoded) -> Result<Chunk<T>, TaskError> {
     let broken = |error| TaskError::codec(type_name::<T>(), error).going(Direction::DecodeResult);
-    let (nanos, mut rest) = super::frame::split_u64(bytes).map_err(broken)?;
+    let (nanos, mut rest) = super::frame::split_u64(&chunk.bytes).map_err(broken)?;
     let mut results = Vec::new();
     while let Some((item, after)) = items::split_first(rest).map_err(broken)? {
         results.push(match item.kind {
@@ -81,26 +101,26 @@ pub(super) fn decode_error(bytes: &[u8]) -> TaskError {
 }
 
 /// Appends what a call gives.
-fn answer<A: Portable, T: Portable>(
-    arguments: &[u8],
-    out: &mut Vec<u8>,
+fn give<A: Portable, T: Portable>(
+    arguments: Arguments<'_>,
+    answer: Answer<'_>,
     call: impl FnOnce(A) -> Result<T, TaskError>,
 ) -> bool {
-    let value = decode(arguments, Direction::DecodeArguments).and_then(|arguments| {
-        match panic::guard(|| call(arguments)) {
-            Ok(result) => result,
-            Err(panic) => Err(TaskError::panicked(panic)),
-        }
+    let Arguments { bytes, outside } = arguments;
+    let decoded = decode_with(bytes, outside, Direction::DecodeArguments);
+    let value = decoded.and_then(|arguments| match panic::guard(|| call(arguments)) {
+        Ok(result) => result,
+        Err(panic) => Err(TaskError::panicked(panic)),
     });
     let result = value.and_then(|value| {
-        let encoded = encode(&value, out, Direction::EncodeResult);
+        let encoded = encode_with(&value, answer.bytes, answer.sink, Direction::EncodeResult);
         panic::guarded_drop(value);
         encoded
     });
     match result {
         Ok(()) => true,
         Err(error) => {
-            encode_error(&error, out);
+            encode_error(&error, answer.bytes);
             panic::guarded_drop(error);
             false
         }
@@ -111,10 +131,14 @@ fn answer<A: Portable, T: Portable>(
 pub(super) struct JobCall<J>(PhantomData<fn() -> J>);
 
 impl<J: Job> Callable for JobCall<J> {
-    fn call(arguments: &[u8], out: &mut Vec<u8>) -> bool {
-        answer(arguments, out, |arguments: J::Args| {
+    fn call(arguments: Arguments<'_>, answer: Answer<'_>) -> bool {
+        give(arguments, answer, |arguments: J::Args| {
             J::call(conjure::<J::Function>(), arguments)
         })
+    }
+
+    fn function() -> &'static str {
+        type_name::<J::Function>()
     }
 }
 
@@ -129,19 +153,24 @@ impl<A: Portable, T: Portable> PointerCall<A, T> {
 }
 
 impl<A: Portable, T: Portable> Callable for PointerCall<A, T> {
-    fn call(arguments: &[u8], out: &mut Vec<u8>) -> bool {
-        let function = super::frame::split_u64(arguments)
+    fn call(arguments: Arguments<'_>, answer: Answer<'_>) -> bool {
+        let function = super::frame::split_u64(arguments.bytes)
             .ok()
             .and_then(|(name, rest)| Some((find_pointer::<A, T>(Name(name))?, rest)));
-        let Some((function, arguments)) = function else {
+        let Some((function, bytes)) = function else {
             let error = TaskError::codec(
                 type_name::<fn(A) -> T>(),
                 "the name of the function is of no function of this program",
             );
-            encode_error(&error.going(Direction::DecodeArguments), out);
+            encode_error(&error.going(Direction::DecodeArguments), answer.bytes);
             return false;
         };
-        answer(arguments, out, |argument: A| Ok(function(argument)))
+        let arguments = Arguments { bytes, ..arguments };
+        give(arguments, answer, |argument: A| Ok(function(argument)))
+    }
+
+    fn function() -> &'static str {
+        type_name::<fn(A) -> T>()
     }
 }
 
@@ -156,8 +185,8 @@ pub(super) trait Initialize: 'static {
 }
 
 impl<J: Initialize> Callable for InitializerCall<J> {
-    fn call(arguments: &[u8], out: &mut Vec<u8>) -> bool {
-        answer(arguments, out, |arguments: J::Args| {
+    fn call(arguments: Arguments<'_>, answer: Answer<'_>) -> bool {
+        give(arguments, answer, |arguments: J::Args| {
             J::run(arguments).map_err(TaskError::failed)
         })
     }

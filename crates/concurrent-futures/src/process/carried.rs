@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::call::{decode, decode_error, encode, encode_error};
 use super::frame::split_u64;
 use super::items;
-use super::record::{self, Callable, Name, name_of};
+use super::record::{self, Answer, Arguments, Callable, Name, name_of};
 use super::ring::Violation;
 use crate::error::{Direction, Ran, TaskError};
 use crate::executor::{Entered, TaskContext, capture, enter};
@@ -58,6 +58,9 @@ fn about<C: TaskContext>(error: TaskError, way: Direction) -> TaskError {
 
 /// What travels with a task of this name that is submitted now, on this thread.
 pub(super) fn pack(name: Option<&str>, contexts: &[Capture]) -> Result<Box<[u8]>, TaskError> {
+    if name.is_none() && contexts.is_empty() {
+        return Ok(Box::default());
+    }
     let mut out = Vec::new();
     for capture in contexts {
         capture(&mut out)?;
@@ -80,9 +83,9 @@ thread_local! {
 struct ContextCall<C>(PhantomData<fn() -> C>);
 
 impl<C: TaskContext> Callable for ContextCall<C> {
-    fn call(value: &[u8], out: &mut Vec<u8>) -> bool {
+    fn call(value: Arguments<'_>, answer: Answer<'_>) -> bool {
         let way = Direction::DecodeArguments;
-        let entered = decode::<C::Value>(value, way)
+        let entered = decode::<C::Value>(value.bytes, way)
             .map_err(|error| about::<C>(error, way))
             .and_then(enter::<C>);
         match entered {
@@ -91,7 +94,7 @@ impl<C: TaskContext> Callable for ContextCall<C> {
                 true
             }
             Err(error) => {
-                encode_error(&error, out);
+                encode_error(&error, answer.bytes);
                 false
             }
         }
@@ -125,7 +128,7 @@ pub(super) fn enter_all(mut carried: &[u8]) -> Result<(), TaskError> {
         let enter = record::find(Name(name))
             .ok_or_else(|| broken(Violation("a context is of no record of this program")))?;
         let mut error = Vec::new();
-        if !enter(value, &mut error) {
+        if !enter(Arguments::whole(value), Answer::whole(&mut error)) {
             return Err(decode_error(&error));
         }
     }

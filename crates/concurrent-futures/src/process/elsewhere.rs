@@ -53,6 +53,33 @@ impl ProcessPoolExecutor {
         match self.0 {}
     }
 
+    /// There is no pool to resize.
+    ///
+    /// # Errors
+    /// None.
+    pub fn resize(&self, _max_workers: usize) -> Result<(), BuildError> {
+        match self.0 {}
+    }
+
+    /// There is no pool to start.
+    pub fn warm_up(&self) -> TaskFuture<()> {
+        match self.0 {}
+    }
+
+    /// There is no pool to ask.
+    pub fn broadcast<F, Args, Marker>(
+        &self,
+        _function: F,
+        _args: Args,
+    ) -> Vec<TaskFuture<F::Output>>
+    where
+        F: TaskFn<Args, Marker, Output: Portable>,
+        Args: Portable,
+        Marker: 'static,
+    {
+        match self.0 {}
+    }
+
     /// There is no pool to end.
     pub fn terminate_workers(&self) {
         match self.0 {}
@@ -190,6 +217,56 @@ impl ProcessPoolBuilder {
 
     /// Ignored.
     pub fn context<C: TaskContext>(self) -> Self {
+        self
+    }
+
+    /// Ignored.
+    pub fn finalizer<F, A, Marker>(self, _function: F, _argument: A) -> Self
+    where
+        F: TaskFn<A, Marker, Output: InitializerResult>,
+        A: Portable,
+        Marker: 'static,
+    {
+        self
+    }
+
+    /// Ignored.
+    pub fn capture_output(self, _capture: bool) -> Self {
+        self
+    }
+
+    /// Ignored.
+    pub fn stopped_timeout(self, _limit: Duration) -> Self {
+        self
+    }
+
+    /// Ignored.
+    pub fn memory_limit(self, _bytes: u64) -> Self {
+        self
+    }
+
+    /// Ignored.
+    pub fn max_memory_per_worker(self, _bytes: u64) -> Self {
+        self
+    }
+
+    /// Ignored.
+    pub fn cpus_per_worker(self, _cpus: usize) -> Self {
+        self
+    }
+
+    /// Ignored.
+    pub fn nice(self, _increment: i32) -> Self {
+        self
+    }
+
+    /// Ignored.
+    pub fn file_size_limit(self, _bytes: u64) -> Self {
+        self
+    }
+
+    /// Ignored.
+    pub fn descriptor_limit(self, _descriptors: u64) -> Self {
         self
     }
 

@@ -1,7 +1,7 @@
 //! What pool and worker say to each other: the frames of the two rings, as bytes and back.
 //!
-//! Large values do not lie in the frame: it gives their length, and they follow as a sealed file
-//! descriptor on the worker's channel, in the order of the frames.
+//! Large values do not lie in the frame, which says [where](super::large) they are. Where the reader
+//! does not have that memory yet, its descriptor comes by the channel, in the order of the frames.
 
 use super::record::Name;
 use super::ring::Violation;
@@ -14,6 +14,8 @@ pub(super) mod task {
     pub(crate) const INITIALIZE: u32 = 2;
     /// Leave: there is nothing more to do.
     pub(crate) const LEAVE: u32 = 3;
+    /// Run this, once, when told to leave.
+    pub(crate) const FINALIZE: u32 = 4;
 }
 
 /// Frames from the worker.
@@ -32,8 +34,14 @@ pub(super) mod reply {
     pub(crate) const ITEM_ERROR: u32 = 6;
     /// The chunk is over.
     pub(crate) const END: u32 = 7;
-    /// Added to a kind whose bytes come by the channel.
+    /// The finalizer failed; the payload is the error.
+    pub(crate) const NOT_FINALIZED: u32 = 8;
+    /// The limits of the worker could not be set; the payload is the error.
+    pub(crate) const NO_LIMITS: u32 = 9;
+    /// Added to a kind of whose value a part lies in the worker's memory.
     pub(crate) const LARGE: u32 = 1 << 8;
+    /// Added to the end of a task that has kept a part of its arguments, where they lie.
+    pub(crate) const KEPT: u32 = 1 << 9;
 }
 
 /// The fields before the arguments of a task.
@@ -43,10 +51,12 @@ pub(super) struct TaskHeader {
     pub(super) call: Name,
     /// How many items the arguments are; 0 for a task that is no chunk.
     pub(super) items: u32,
-    /// The arguments are their length only, and come by the channel.
+    /// A part of the arguments lies in the pool's memory: where comes before the rest.
     pub(super) is_large: bool,
     /// The worker notes when each item begins.
     pub(super) is_timed: bool,
+    /// It is for this worker alone, which runs it even if it begins nothing else any more.
+    pub(super) is_pinned: bool,
     /// How many bytes lie between the header and the arguments: what the task carries. Whole words.
     pub(super) carried: u16,
     /// The task's id in the pool's process.
@@ -55,6 +65,7 @@ pub(super) struct TaskHeader {
 
 const LARGE: u64 = 1 << 32;
 const TIMED: u64 = 1 << 33;
+const PINNED: u64 = 1 << 34;
 const CARRIED_SHIFT: u32 = 48;
 
 impl TaskHeader {
@@ -67,6 +78,9 @@ impl TaskHeader {
         }
         if self.is_timed {
             flags |= TIMED;
+        }
+        if self.is_pinned {
+            flags |= PINNED;
         }
         let mut bytes = [0; Self::BYTES];
         bytes[..8].copy_from_slice(&self.number.to_le_bytes());
@@ -92,6 +106,7 @@ impl TaskHeader {
             items: flags as u32,
             is_large: flags & LARGE != 0,
             is_timed: flags & TIMED != 0,
+            is_pinned: flags & PINNED != 0,
             carried: (flags >> CARRIED_SHIFT) as u16,
             id,
         };
@@ -154,10 +169,12 @@ mod tests {
         #[test]
         fn the_header_of_a_task_is_split_as_it_was_written(
             (number, call, id) in any::<(u64, u64, u64)>(),
-            (items, is_large, is_timed, carried) in any::<(u32, bool, bool, u16)>(),
+            (items, carried) in any::<(u32, u16)>(),
+            (is_large, is_timed, is_pinned) in any::<(bool, bool, bool)>(),
             arguments in vec(any::<u8>(), 0..20),
         ) {
-            let header = TaskHeader { number, call: Name(call), items, is_large, is_timed, carried, id };
+            let call = Name(call);
+            let header = TaskHeader { number, call, items, is_large, is_timed, is_pinned, carried, id };
             let frame = [&header.to_bytes()[..], &arguments].concat();
             prop_assert_eq!(TaskHeader::split(&frame), Ok((header, &arguments[..])));
             let split = header.split_rest(&arguments);

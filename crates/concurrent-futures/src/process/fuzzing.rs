@@ -4,7 +4,9 @@
 //! accept is consistent. The tests run the fuzzer's corpus through the same function.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +14,10 @@ use super::call::{decode_error, encode_error};
 use super::carried;
 use super::frame::{ReplyHeader, TaskHeader};
 use super::items;
+use super::large::{Placed, SLOTS};
 use super::ring::{Reader, Ring, Writer};
-use crate::codec;
+use crate::blob::Blob;
+use crate::codec::{self, Outside};
 
 /// The words of the ring that is read and written here: few, so that its edge is always near.
 const WORDS: usize = 8;
@@ -26,13 +30,59 @@ pub fn decode_anything(bytes: &[u8]) {
     let Some((way, bytes)) = bytes.split_first() else {
         return;
     };
-    match way % 6 {
-        0 => split_headers(bytes),
-        1 => split_items(bytes),
-        2 => read_from_the_hostile(bytes),
-        3 => write_to_the_hostile(bytes),
-        4 => write_and_read(bytes),
-        _ => decode_values(bytes),
+    match Way::of(*way) {
+        Way::Headers => split_headers(bytes),
+        Way::Items => split_items(bytes),
+        Way::Reads => read_from_the_hostile(bytes),
+        Way::Writes => write_to_the_hostile(bytes),
+        Way::Both => write_and_read(bytes),
+        Way::Values => decode_values(bytes),
+        Way::Places => split_places(bytes),
+        Way::Runs => decode_runs(bytes),
+    }
+}
+
+/// As what bytes are decoded.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Headers,
+    Items,
+    Reads,
+    Writes,
+    Both,
+    Values,
+    Places,
+    Runs,
+}
+
+impl Way {
+    #[cfg(test)]
+    const ALL: [Self; 8] = [
+        Self::Headers,
+        Self::Items,
+        Self::Reads,
+        Self::Writes,
+        Self::Both,
+        Self::Values,
+        Self::Places,
+        Self::Runs,
+    ];
+
+    /// What the first byte says. The ways that came later have their own, so that older inputs mean
+    /// what they meant.
+    fn of(byte: u8) -> Self {
+        match byte {
+            250..=252 => Self::Places,
+            253..=255 => Self::Runs,
+            _ => match byte % 6 {
+                0 => Self::Headers,
+                1 => Self::Items,
+                2 => Self::Reads,
+                3 => Self::Writes,
+                4 => Self::Both,
+                _ => Self::Values,
+            },
+        }
     }
 }
 
@@ -232,6 +282,113 @@ fn crosses_again<T: Serialize + DeserializeOwned>(bytes: &[u8]) {
     assert_eq!(again, encoded);
 }
 
+/// A place that is accepted lies within the memory that it names, and says the same when it is written
+/// and split again.
+fn split_places(bytes: &[u8]) {
+    let Ok((placed, rest)) = Placed::split(bytes) else {
+        return;
+    };
+    assert_eq!(rest, &bytes[Placed::BYTES..]);
+    assert!(placed.slot < SLOTS);
+    assert!(placed.value_at.is_none_or(|start| start <= placed.length));
+    assert_eq!(Placed::split(&placed.to_bytes()), Ok((placed, &[][..])));
+}
+
+/// Bytes outside of a value, as a worker has them: nobody changes them.
+struct InPlace<'a>(&'a [u8]);
+
+impl Outside for InPlace<'_> {
+    fn in_place(&self, start: usize, length: usize) -> Option<&[u8]> {
+        self.0.get(start..start.checked_add(length)?)
+    }
+
+    fn copy(&self, start: usize, length: usize) -> Option<Vec<u8>> {
+        self.in_place(start, length).map(<[u8]>::to_vec)
+    }
+}
+
+/// The same, as a pool has them: they are copied, and no more of them than there are.
+struct Copied<'a> {
+    bytes: InPlace<'a>,
+    left: AtomicUsize,
+}
+
+impl Outside for Copied<'_> {
+    fn in_place(&self, _start: usize, _length: usize) -> Option<&[u8]> {
+        None
+    }
+
+    fn copy(&self, start: usize, length: usize) -> Option<Vec<u8>> {
+        let copy = self.bytes.copy(start, length)?;
+        let spend = |left: usize| left.checked_sub(length);
+        let spent = self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend);
+        spent.is_ok().then_some(copy)
+    }
+}
+
+/// The first byte says how long the value is; what follows it lies outside.
+fn decode_runs(bytes: &[u8]) {
+    let Some((&length, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let (value, outside) = bytes.split_at(bytes.len().min(length.into()));
+    let _ = codec::decode_with::<IgnoredAny>(value, Some(&InPlace(outside)));
+    runs_cross_again::<Blob>(value, outside);
+    runs_cross_again::<Runs>(value, outside);
+    runs_cross_again::<UntaggedRuns>(value, outside);
+    runs_cross_again::<Vec<Vec<u8>>>(value, outside);
+    runs_cross_again::<BTreeMap<String, Option<Bytes>>>(value, outside);
+}
+
+/// Both who reads in place and who copies get the same, and what they get crosses again.
+fn runs_cross_again<T: Serialize + DeserializeOwned>(value: &[u8], outside: &[u8]) {
+    let encoded = |outside: &dyn Outside| {
+        let value = codec::decode_with::<T>(value, Some(outside)).ok()?;
+        let mut encoded = Vec::new();
+        codec::encode(&value, &mut encoded).ok()?;
+        Some(encoded)
+    };
+    let in_place = encoded(&InPlace(outside));
+    let copied = Copied {
+        bytes: InPlace(outside),
+        left: AtomicUsize::new(outside.len()),
+    };
+    if let Some(copied) = encoded(&copied) {
+        assert_eq!(in_place.as_ref(), Some(&copied));
+    }
+    // Without anything outside, only what names nothing there can be decoded.
+    if let Ok(value) = codec::decode::<T>(value) {
+        let mut alone = Vec::new();
+        if codec::encode(&value, &mut alone).is_ok() {
+            assert_eq!(in_place.as_ref(), Some(&alone));
+        }
+    }
+    if let Some(bytes) = in_place {
+        crosses_again::<T>(&bytes);
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Runs {
+    blob: Blob,
+    bytes: Bytes,
+    vector: Vec<u8>,
+    inner: Option<Option<Vec<u8>>>,
+    #[serde(flatten)]
+    rest: BTreeMap<String, UntaggedRuns>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum UntaggedRuns {
+    Number(i64),
+    Text(String),
+    Fields { blob: Blob, more: Vec<u8> },
+    Bytes(Bytes),
+}
+
 #[derive(Serialize, Deserialize)]
 struct Record {
     name: String,
@@ -273,18 +430,53 @@ mod tests {
 
     #[test]
     fn the_corpus_of_the_fuzzer_does_no_harm() {
-        let mut ways = [0; 6];
+        let mut ways = Vec::new();
         for entry in fs::read_dir(CORPUS).expect("the corpus is part of the repository") {
             let bytes = fs::read(entry.expect("a file").path()).expect("a file");
-            if let Some(way) = bytes.first() {
-                ways[usize::from(way % 6)] += 1;
-            }
+            ways.extend(bytes.first().map(|&byte| Way::of(byte)));
             decode_anything(&bytes);
         }
-        assert!(
-            ways.iter().all(|&inputs| inputs > 0),
-            "no input for one of {ways:?}"
-        );
+        let is_missing = |way: &Way| !ways.contains(way);
+        assert_eq!(Way::ALL.iter().position(is_missing), None, "no input");
+    }
+
+    /// A value with runs outside, as the fuzzer gets it: the number that says how, the length of the
+    /// value, the value, and what lies outside.
+    fn with_runs_outside() -> Vec<u8> {
+        struct Every(Vec<u8>);
+        impl codec::Sink for Every {
+            fn put(&mut self, bytes: &[u8]) -> Option<usize> {
+                let start = self.0.len();
+                self.0.extend_from_slice(bytes);
+                Some(start)
+            }
+        }
+        let long = vec![7; codec::LEAST_OUTSIDE];
+        let runs = Runs {
+            blob: long.clone().into(),
+            bytes: long.clone().into(),
+            vector: long.clone(),
+            inner: Some(Some(long.clone())),
+            rest: BTreeMap::from([("a".to_owned(), UntaggedRuns::Bytes(long.into()))]),
+        };
+        let (mut value, mut outside) = (Vec::new(), Every(Vec::new()));
+        codec::encode_with(&runs, &mut value, Some(&mut outside)).expect("it can be encoded");
+        assert_eq!(outside.0.len(), 5 * codec::LEAST_OUTSIDE);
+        assert!(codec::decode_with::<Runs>(&value, Some(&InPlace(&outside.0))).is_ok());
+        assert!(codec::decode::<Runs>(&value).is_err(), "nothing is outside");
+        let length = u8::try_from(value.len()).expect("only numbers are in it");
+        [&[253, length][..], &value, &outside.0].concat()
+    }
+
+    #[test]
+    fn values_with_runs_outside_do_cross() {
+        let mut bytes = with_runs_outside();
+        decode_anything(&bytes);
+        // The same with less outside than it names.
+        for length in [bytes.len() - 1, bytes.len() / 2, 300, 40] {
+            bytes.truncate(length);
+            decode_anything(&bytes);
+        }
     }
 
     #[test]
@@ -316,9 +508,10 @@ mod tests {
 
         #[test]
         fn any_bytes_do_no_harm_either(
-            bytes in vec(prop_oneof![any::<u8>(), 0_u8..24, Just(0)], 0..160),
+            way in prop_oneof![any::<u8>(), 248..=255_u8],
+            bytes in vec(prop_oneof![any::<u8>(), 0_u8..25, Just(0)], 0..160),
         ) {
-            decode_anything(&bytes);
+            decode_anything(&[&[way][..], &bytes].concat());
         }
     }
 }

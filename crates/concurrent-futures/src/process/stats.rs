@@ -10,6 +10,7 @@ pub struct WorkerStats {
     pub(super) state: WorkerState,
     pub(super) tasks: u64,
     pub(super) restarts: u64,
+    pub(super) dropped_events: u64,
 }
 
 /// What a worker process does.
@@ -24,6 +25,8 @@ pub enum WorkerState {
     Busy,
     /// It was told to leave, or is being ended.
     Ending,
+    /// A signal has stopped it, and it gets no work until it goes on.
+    Stopped,
 }
 
 impl WorkerStats {
@@ -55,5 +58,12 @@ impl WorkerStats {
     #[must_use]
     pub fn restarts(&self) -> u64 {
         self.restarts
+    }
+
+    /// How many `tracing` events, spans and changes of spans this process has dropped, because they came
+    /// faster than the pool could emit them.
+    #[must_use]
+    pub fn dropped_events(&self) -> u64 {
+        self.dropped_events
     }
 }

@@ -288,6 +288,9 @@ impl<T> TaskFuture<T> {
         if let Some(result) = self.0.take() {
             return Poll::Ready(result);
         }
+        if self.cell().owner().is_copied() {
+            return Poll::Ready(Err(TaskError::copied()));
+        }
         if self.0.wake_when_done(context.waker()) {
             waiting::list(self.cell(), context.waker());
             return Poll::Pending;

@@ -28,7 +28,7 @@ pub use waitable::Waitable;
 pub(crate) use cell::{CellRef, Kept, Lent, Place, Recorder, Remote, Runnable, Started};
 pub(crate) use extras::{Environment, Extras};
 pub(crate) use owner::{Owner, Registration, register};
-pub(crate) use payload::Payload;
+pub(crate) use payload::{Elsewhere, Encoded, Payload};
 pub(crate) use waitable::sealed::Waits;
 pub(crate) use waiter::Sink;
 pub(crate) use waiting::{

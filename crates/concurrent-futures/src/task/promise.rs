@@ -148,11 +148,10 @@ impl<T: Send + 'static> Promise<T> {
         bytes: Vec<u8>,
         decode: fn(&[u8]) -> Result<T, TaskError>,
     ) -> Result<(), Vec<u8>> {
-        let bytes = bytes.into();
-        self.give(Stored::Encoded { bytes, decode })
+        self.give(Stored::Bytes { bytes, decode })
             .map_err(|stored| match stored {
-                Stored::Encoded { bytes, .. } => bytes.into_vec(),
-                Stored::Ready(_) => unreachable!("what was given comes back"),
+                Stored::Bytes { bytes, .. } => bytes,
+                _ => unreachable!("what was given comes back"),
             })
     }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::documents;
 use super::layers::{MAX_LINES, RESERVED_WORDS, UNSAFE_FILES, layer_of, objection};
 use super::scan::{Mention, Scan, What, scan};
 use crate::workspace::Workspace;
@@ -49,7 +50,12 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
             .any(|(file, _)| file.starts_with(LIBRARY_SOURCES)),
         "there is no Rust in {LIBRARY_SOURCES}: tell tidy where the library is"
     );
-    let violations = check(&files)?;
+    let mut documents = Vec::new();
+    for folder in ["", "docs", "tests"] {
+        read_documents(workspace.root(), Path::new(folder), &mut documents)?;
+    }
+    let mut violations = check(&files)?;
+    violations.extend(documents::check(&documents, &files));
     for violation in &violations {
         println!("{violation}");
     }
@@ -81,6 +87,22 @@ fn read_sources(root: &Path, folder: &Path, files: &mut Vec<(String, String)>) -
             files.push((path.to_string_lossy().into_owned(), text));
         }
     }
+    Ok(())
+}
+
+/// Reads the documents in `folder`, by their paths from the top, in order.
+fn read_documents(root: &Path, folder: &Path, files: &mut Vec<(String, String)>) -> Result<()> {
+    let entries = fs::read_dir(root.join(folder))
+        .with_context(|| format!("cannot read {}", folder.display()))?;
+    for entry in entries {
+        let path = folder.join(entry?.file_name());
+        if path.extension().is_some_and(|extension| extension == "md") {
+            let text = fs::read_to_string(root.join(&path))
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            files.push((path.to_string_lossy().into_owned(), text));
+        }
+    }
+    files.sort();
     Ok(())
 }
 

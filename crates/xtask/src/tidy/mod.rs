@@ -1,6 +1,7 @@
-//! `cargo xtask tidy`: the architecture of the library, checked.
+//! `cargo xtask tidy`: the architecture of the library, and the tests that documents name, checked.
 
 mod check;
+mod documents;
 mod layers;
 mod scan;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! One small file for each way to break a rule, and for what looks like it and is none.
 
 use super::check::check;
+use super::documents;
 
 const HEAD: &str = "//! A module.\n";
 
@@ -298,5 +299,39 @@ fn every_file_opens_with_what_it_is_for_and_ends_in_time() {
             [format!("{file}:1: opening: {opening}")],
             "{text}"
         );
+    }
+}
+
+#[test]
+fn a_document_names_tests_that_there_are() {
+    let file = |path: &str, text: &str| (path.to_owned(), text.to_owned());
+    let tests = [
+        file(
+            "tests/src/map.rs",
+            "fn results_come_in_order<S: Subject>() {}",
+        ),
+        file("tests/src/chaos/storms.rs", "fn a_storm_is_survived() {}"),
+    ];
+    for (line, expected) in [
+        (
+            "`map::threads::results_come_in_order`, `…::a_storm_is_survived`",
+            0,
+        ),
+        (
+            "`chaos::storms::a_storm_is_survived`, `chaos::…`, `map::chunk_size()`",
+            0,
+        ),
+        (
+            "`task::cell::not_a_test_of_ours` and `map/results_come_in_no_order`",
+            0,
+        ),
+        ("`map::results_come_in_no_order`", 1),
+        (
+            "`chaos::storms::results_come_in_order`, `…::nothing_is_there`",
+            2,
+        ),
+    ] {
+        let found = documents::check(&[file("docs/a.md", line)], &tests);
+        assert_eq!(found.len(), expected, "{line}: {found:?}");
     }
 }

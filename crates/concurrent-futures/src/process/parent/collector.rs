@@ -3,30 +3,32 @@
 //! It is the only reader of all rings of results. It copies frames and decodes errors without the
 //! pool's lock, applies them in one step under it, and tells futures, observers and bells afterwards.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::large_result::{LargeResult, Ticket};
+use super::relay::Relay;
 use super::shared::Shared;
 use super::state::Actions;
 use super::wait_set::WaitSet;
-use super::worker_state::{Link, Reply};
-use crate::error::{Direction, TaskError, WorkerExit};
+use super::worker_state::{Gone, Link, Reply};
+use crate::error::{Direction, TaskError};
+use crate::panic;
 use crate::process::call::{decode_error, encode_error};
 use crate::process::clock;
-use crate::process::frame::{ReplyHeader, reply, split_u64};
+use crate::process::frame::{ReplyHeader, reply};
 use crate::process::items;
+use crate::process::large::{Placed, Views};
 use crate::process::patience::{FEW, Patience};
 use crate::process::ring::{Reader, Violation};
-use crate::process::sys::{Exit, Mapped};
-use crate::task::Payload;
+use crate::process::sys::Foreign;
+use crate::task::{Encoded, Payload};
 
 /// How many frames of one worker are taken in at a time.
 const MOST_AT_ONCE: usize = 512;
 
-/// How many rounds of a dead worker are taken in: more than a ring holds.
-const MOST_ROUNDS: usize = 1 << 8;
-
-/// What is taken in of items in one round, in bytes.
+/// What is taken in of items and of large errors in one round, in bytes.
 const MOST_BYTES: usize = 1 << 18;
 
 /// Errors may be this long, whatever the limit of values is.
@@ -65,10 +67,16 @@ struct Inlet {
     buffer: Vec<u8>,
     /// No value is larger.
     most_bytes: u64,
-    /// How many files have come, or should have.
+    /// How many bytes of large errors were copied in this round.
+    copied: usize,
+    /// How many descriptors have come, or should have.
     files: u64,
+    /// The memory of its large results.
+    views: Views<Foreign>,
     /// It broke the rules: nothing more is read.
     is_closed: bool,
+    /// What it tells of events and spans.
+    relay: Relay,
 }
 
 /// What one worker has said in a round.
@@ -90,6 +98,8 @@ impl Collector<'_> {
             let said: Vec<Said> = self.inlets.iter_mut().filter_map(Inlet::listen).collect();
             let is_quiet = said.is_empty() && exits.is_empty();
             let rest = self.rest_of(&exits);
+            // After the results were read, which are published after the events that led to them.
+            let has_events = self.relay(said.iter().chain(&rest), &exits);
             let mut actions = Actions::default();
             let mut state = self.pool.lock();
             if !is_quiet {
@@ -102,13 +112,8 @@ impl Collector<'_> {
                         state.violated(index, violation, &mut actions);
                     }
                 }
-                for (launch, exit) in exits {
-                    let exit = match exit {
-                        Exit::Code(code) => WorkerExit::Code(code),
-                        Exit::Signal(signal) => WorkerExit::Signal(signal),
-                        Exit::Unknown => WorkerExit::Unknown,
-                    };
-                    state.lost(launch, exit, &self.pool.options, now, &mut actions);
+                for gone in exits {
+                    state.lost(&gone, &self.pool.options, now, &mut actions);
                 }
                 state.after_round(&self.pool.options, now, &mut actions);
             }
@@ -132,24 +137,62 @@ impl Collector<'_> {
             if is_over {
                 return;
             }
-            if is_quiet && !has_new_links {
+            if is_quiet && !has_new_links && !has_events {
                 self.rest(looks, came_alone, lacks_room);
             }
         }
     }
 
     /// What the dead have said beyond one round.
-    fn rest_of(&mut self, exits: &[(u64, Exit)]) -> Vec<Said> {
+    fn rest_of(&mut self, exits: &[Gone]) -> Vec<Said> {
         let mut rest = Vec::new();
         for inlet in &mut self.inlets {
-            if exits.iter().any(|(launch, _)| *launch == inlet.link.launch) {
-                // Something that the worker has left behind may go on writing.
-                for said in std::iter::from_fn(|| inlet.listen()).take(MOST_ROUNDS) {
+            if exits.iter().any(|gone| gone.launch == inlet.link.launch) {
+                // No further: something that the worker has left behind may go on writing.
+                let end = inlet.link.memory.results.position();
+                while inlet.reader.is_before(end)
+                    && let Some(said) = inlet.listen()
+                {
                     rest.push(said);
+                }
+                if let Some(pipes) = &inlet.link.pipes {
+                    pipes.close();
                 }
             }
         }
         rest
+    }
+
+    /// Emits the events and spans of workers, and closes the spans of tasks that have ended. True if there
+    /// were any.
+    fn relay<'a>(&mut self, said: impl Iterator<Item = &'a Said> + Clone, exits: &[Gone]) -> bool {
+        let mut has_events = false;
+        for Inlet { link, relay, .. } in &mut self.inlets {
+            if relay.has_something(&link.memory.lane) {
+                has_events = true;
+                // A worker that tells much may tell what nobody wants any more.
+                link.tell_level();
+                let find = |number| self.pool.lock().task_of(link.launch, number);
+                // What is dropped there may be the last that keeps a subscriber.
+                let lane = &link.memory.lane;
+                if panic::guard(|| relay.drain(lane, link.pid, find)).is_err() {
+                    relay.close();
+                }
+            }
+            if relay.has_spans() {
+                let own = said.clone().filter(|said| said.launch == link.launch);
+                let ended = own.flat_map(|said| &said.replies);
+                let last = ended
+                    .filter(|reply| reply.ends_task())
+                    .map(|reply| reply.number);
+                panic::contain(|| match last.max() {
+                    _ if exits.iter().any(|gone| gone.launch == link.launch) => relay.end(),
+                    Some(last) => relay.end_tasks(last),
+                    None => {}
+                });
+            }
+        }
+        has_events
     }
 
     /// Listens to the workers that there are. True if they have changed.
@@ -174,9 +217,12 @@ impl Collector<'_> {
                     link: Arc::clone(link),
                     reader: Reader::default(),
                     buffer: Vec::new(),
+                    copied: 0,
                     files: 0,
+                    views: Views::default(),
                     most_bytes: self.pool.options.max_payload.max(LEAST_LIMIT),
                     is_closed: false,
+                    relay: Relay::default(),
                 });
             }
         }
@@ -194,7 +240,8 @@ impl Collector<'_> {
             patience,
             ..
         } = self;
-        let is_there = || inlets.iter().any(Inlet::has_something);
+        let has_anything = |inlet: &Inlet| inlet.has_something() || inlet.has_events();
+        let is_there = || inlets.iter().any(has_anything);
         if looks && patience.look(yields, || is_there() || wait_set.would_hear(&pool.control)) {
             return;
         }
@@ -206,6 +253,10 @@ impl Collector<'_> {
 impl Inlet {
     fn has_something(&self) -> bool {
         !self.is_closed && self.link.memory.results.has_more_than(&self.reader)
+    }
+
+    fn has_events(&self) -> bool {
+        self.relay.has_something(&self.link.memory.lane)
     }
 
     /// Reads what is there; `None` for nothing.
@@ -220,7 +271,8 @@ impl Inlet {
         };
         let mut frames = 0;
         let mut run = Run::default();
-        while frames < MOST_AT_ONCE && run.bytes.len() < MOST_BYTES {
+        self.copied = 0;
+        while frames < MOST_AT_ONCE && run.bytes.len() + self.copied < MOST_BYTES {
             match self.read(&mut run, &mut said.replies) {
                 Ok(true) => frames += 1,
                 Ok(false) => break,
@@ -232,8 +284,20 @@ impl Inlet {
             }
         }
         said.replies.extend(run.take());
+        self.end_output(&mut said.replies);
         self.link.say_room();
         Some(said)
+    }
+
+    /// If the task is over that the worker had, what it has written is taken in, and its error gets the
+    /// last of it.
+    fn end_output(&self, replies: &mut [Reply]) {
+        if let Some(pipes) = &self.link.pipes
+            && let Some(reply) = replies.iter_mut().rfind(|reply| reply.ends_task())
+        {
+            let stderr = pipes.end();
+            reply.error = reply.error.take().map(|error| error.with_stderr(stderr));
+        }
     }
 
     /// Reads one frame; false if there is none. The results of items are gathered in `run`, so that
@@ -263,11 +327,10 @@ impl Inlet {
         self.buffer
             .extend_from_slice(&run.bytes[start + Run::HEADER..]);
         run.bytes.truncate(start);
-        let kind = frame.kind & !reply::LARGE;
+        let kind = frame.kind & !(reply::LARGE | reply::KEPT);
         let is_large = frame.kind & reply::LARGE != 0;
         if is_large && matches!(kind, reply::ITEM_VALUE | reply::ITEM_ERROR) {
-            let (length, _) = split_u64(&self.buffer)?;
-            match self.receive(length)? {
+            match self.receive(0)?.and_then(LargeResult::into_bytes) {
                 Ok(bytes) if kind == reply::ITEM_VALUE => run.push(items::VALUE, &bytes),
                 Ok(bytes) => run.push(items::ERROR, &bytes),
                 Err(error) => run.push_error(&error),
@@ -277,56 +340,106 @@ impl Inlet {
         replies.extend(run.take());
         let (header, bytes) = match kind {
             reply::VALUE | reply::ERROR | reply::END => ReplyHeader::split(&self.buffer)?,
-            reply::READY | reply::NOT_READY => (ReplyHeader::NONE, &self.buffer[..]),
+            reply::READY | reply::NOT_READY | reply::NOT_FINALIZED | reply::NO_LIMITS => {
+                (ReplyHeader::NONE, &self.buffer[..])
+            }
             _ => return Err(Violation("a frame of an unknown kind")),
         };
-        let (kind, bytes, error) = if is_large {
-            let (length, _) = split_u64(bytes)?;
-            match self.receive(length)? {
-                Err(error) => (reply::ERROR, Payload::new(), Some(error)),
-                Ok(bytes) => (kind, Payload::from_vec(bytes), None),
+        let (kind, value, error) = if is_large {
+            let start = self.buffer.len() - bytes.len();
+            match self.receive(start)? {
+                Err(error) => (reply::ERROR, Payload::new().into(), Some(error)),
+                Ok(large) if kind == reply::VALUE => (kind, large.into_value(), None),
+                Ok(large) => match large.into_bytes() {
+                    Ok(bytes) => {
+                        self.copied += bytes.len();
+                        (kind, Payload::from_vec(bytes).into(), None)
+                    }
+                    Err(error) => (reply::ERROR, Payload::new().into(), Some(error)),
+                },
             }
         } else {
-            (kind, Payload::from_slice(bytes), None)
+            (kind, Encoded::from(Payload::from_slice(bytes)), None)
         };
-        let is_error = matches!(kind, reply::ERROR | reply::NOT_READY);
-        let error = error.or_else(|| is_error.then(|| decode_error(&bytes)));
+        let is_error = matches!(
+            kind,
+            reply::ERROR | reply::NOT_READY | reply::NOT_FINALIZED | reply::NO_LIMITS
+        );
+        let error = error.or_else(|| is_error.then(|| decode_error(&value.bytes)));
         replies.push(Reply {
             kind,
             number: header.number,
             nanos: header.nanos,
-            bytes,
+            value,
             error,
             items: 0,
+            has_kept: frame.kind & reply::KEPT != 0,
         });
         Ok(true)
     }
 
-    /// A value that came as a file of its own. Nobody can change it any more, and it is copied out.
-    /// Inside, what this process lacks for it.
-    fn receive(&mut self, length: u64) -> Result<Result<Vec<u8>, TaskError>, Violation> {
-        if length > self.most_bytes {
+    /// A value of which a part lies in the worker's memory, as the buffer says from `start` on. Inside,
+    /// what this process lacks for it.
+    fn receive(&mut self, start: usize) -> Result<Result<LargeResult, TaskError>, Violation> {
+        let (placed, bytes) = Placed::split(&self.buffer[start..])?;
+        if placed.length as u64 > self.most_bytes {
             return Err(Violation("a result is larger than the limit"));
         }
-        let mut number = [0; 8];
-        let expected = self.files;
-        self.files += 1;
-        let (_, mut descriptors) = match self.link.channel.receive(&mut number, false) {
-            Ok(received) => received,
-            Err(error) if is_ours(&error) => return Ok(Err(lacking(error))),
-            Err(_) => return Err(MISSING),
+        let mut ticket = Ticket::new(&self.link, &placed);
+        let most = usize::try_from(self.most_bytes).unwrap_or(usize::MAX);
+        let Self {
+            link, files, views, ..
+        } = self;
+        let found = views.find(&placed, || {
+            let descriptor = next_descriptor(link, files)?;
+            Foreign::open(descriptor, placed.length, most).map_err(|error| {
+                if is_ours(&error) {
+                    Refused::Lacking(error)
+                } else {
+                    Refused::Missing
+                }
+            })
+        });
+        let memory = match found {
+            Ok(Some(memory)) if memory.size() >= placed.length => memory,
+            Ok(Some(_)) | Err(Refused::Missing) => return Err(MISSING),
+            // It did not come before, for want of something.
+            Ok(None) => {
+                ticket.ask_again();
+                let why = std::io::Error::other("its memory could not be received before");
+                return Ok(Err(lacking(why)));
+            }
+            Err(Refused::Lacking(error)) => {
+                views.forget(placed.slot);
+                ticket.ask_again();
+                return Ok(Err(lacking(error)));
+            }
         };
-        if u64::from_le_bytes(number) != expected {
-            return Err(MISSING);
-        }
-        let descriptor = descriptors.pop().ok_or(MISSING)?;
-        let length = usize::try_from(length).map_err(|_| MISSING)?;
-        match Mapped::accept(descriptor, length) {
-            Ok(mapped) => Ok(Ok(mapped.to_vec())),
-            Err(error) if is_ours(&error) => Ok(Err(lacking(error))),
-            Err(_) => Err(MISSING),
-        }
+        Ok(Ok(LargeResult::new(memory, ticket, &placed, bytes)))
     }
+}
+
+enum Refused {
+    /// This process lacks something.
+    Lacking(std::io::Error),
+    /// It is not what it has to be.
+    Missing,
+}
+
+/// The descriptor that belongs to the frame that was just read.
+fn next_descriptor(link: &Link, files: &mut u64) -> Result<OwnedFd, Refused> {
+    let mut number = [0; 8];
+    let expected = *files;
+    *files += 1;
+    let (_, mut descriptors) = match link.channel.receive(&mut number, false) {
+        Ok(received) => received,
+        Err(error) if is_ours(&error) => return Err(Refused::Lacking(error)),
+        Err(_) => return Err(Refused::Missing),
+    };
+    if u64::from_le_bytes(number) != expected {
+        return Err(Refused::Missing);
+    }
+    descriptors.pop().ok_or(Refused::Missing)
 }
 
 const MISSING: Violation = Violation("a large result did not come with its frame");
@@ -385,9 +498,10 @@ impl Run {
             kind: reply::ITEM_VALUE,
             number: 0,
             nanos: 0,
-            bytes: Payload::from_vec(std::mem::take(&mut self.bytes)),
+            value: Payload::from_vec(std::mem::take(&mut self.bytes)).into(),
             error: None,
             items,
+            has_kept: false,
         })
     }
 }

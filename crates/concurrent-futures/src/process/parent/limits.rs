@@ -28,6 +28,9 @@ pub(in crate::process) struct RunClock {
     settings: u32,
     /// It does not count from before this time.
     not_before: u64,
+    /// When the worker has said first that the task began: a worker that says another time later is not
+    /// believed, but for the items of a chunk.
+    begun: Option<u64>,
 }
 
 impl RunClock {
@@ -38,6 +41,7 @@ impl RunClock {
             limit,
             settings: 0,
             not_before: 0,
+            begun: None,
         }
     }
 }
@@ -103,7 +107,11 @@ impl Alarm for Overdue {
             return;
         };
         // What a worker says of the time is believed within what is possible.
-        let begun = begun.clamp(handed.at.min(now), now).max(clock.not_before);
+        let mut begun = begun.clamp(handed.at.min(now), now);
+        if is_running && handed.task.chunk.is_none() {
+            begun = *clock.begun.get_or_insert(begun);
+        }
+        let begun = begun.max(clock.not_before);
         let mut left = if is_running {
             limit.saturating_sub(now.saturating_sub(begun))
         } else {

@@ -2,10 +2,18 @@
 //! who lives and dies.
 
 mod admission;
+mod broadcast;
 mod callbacks;
+mod callsites;
 mod collector;
+mod cpu_share;
+mod large_result;
 mod limits;
+mod oom_kills;
 mod options;
+mod output;
+mod relay;
+mod resizing;
 mod shared;
 mod state;
 mod statistics;
@@ -14,5 +22,7 @@ mod task;
 mod wait_set;
 mod worker_state;
 
+pub(super) use cpu_share::of_each as cpus_of_each;
 pub(super) use options::Options;
-pub(super) use shared::{Shared, encoded};
+pub(super) use shared::Shared;
+pub(super) use task::Arguments;

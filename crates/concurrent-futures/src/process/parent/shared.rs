@@ -1,7 +1,6 @@
 //! What the handles of a pool of processes and its threads share.
 
 use std::cell::Cell;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -11,11 +10,12 @@ use super::admission;
 use super::callbacks::Callbacks;
 use super::limits::RunClock;
 use super::options::Options;
+use super::output::Journal;
 use super::state::{Actions, PoolPhase, Resolved, State};
 use super::supervisor::{self, Notifier};
-use super::task::{Arguments, ChunkState, RemoteTask, SealedArguments};
+use super::task::{Arguments, ChunkState, LargeArguments, RemoteTask, Terms, most_leases};
 use super::wait_set::Control;
-use super::worker_state::Completion;
+use super::worker_state::{Completion, Gone};
 use crate::error::{Direction, Ran, Rejection, TaskError};
 use crate::executor::{
     Admission, GROUPING_POWER, MAX_VALUE_POWER, Place, Portable, Run, Shutdown, TaskOptions,
@@ -23,13 +23,14 @@ use crate::executor::{
 use crate::id::OwnerId;
 use crate::panic;
 use crate::process::call::encode;
+use crate::process::large::{Outgoing, Shelf};
 use crate::process::record::Name;
 use crate::process::ring::{Phase, TASK_BYTES};
-use crate::process::sys::{self, Exit, Signal};
+use crate::process::sys::{self, Signal};
 use crate::process::{carried, clock};
 use crate::task::{
-    AbortOutcome, CellRef, Outcome, Owner, Payload, Promise, Registration, TaskFuture, TaskInfo,
-    register,
+    AbortOutcome, CellRef, Encoded, Outcome, Owner, Payload, Promise, Registration, TaskFuture,
+    TaskInfo, register,
 };
 use crate::time::{Alarm, schedule};
 
@@ -38,6 +39,9 @@ const SAMPLED: u8 = 16;
 
 /// Memory for encoding that a thread keeps.
 const MOST_KEPT: usize = 1 << 16;
+
+/// Memory for large arguments that a pool keeps, in bytes.
+const MOST_SHELVED: usize = 256 << 20;
 
 pub(in crate::process) struct Shared {
     pub(in crate::process) id: OwnerId,
@@ -48,16 +52,18 @@ pub(in crate::process) struct Shared {
     pub(in crate::process) control: Arc<Control>,
     /// Wakes the supervisor.
     pub(in crate::process) notifier: Notifier,
+    /// Where results go after what their tasks have written, if that is captured.
+    pub(in crate::process) journal: Option<Arc<Journal>>,
     pub(in crate::process) callbacks: Callbacks,
     /// Workers that are gone, for the collector.
-    exits: Mutex<Vec<(u64, Exit)>>,
+    exits: Mutex<Vec<Gone>>,
     pub(super) waiting_times: AtomicHistogram,
     pub(super) running_times: AtomicHistogram,
     registration: OnceLock<Registration>,
     /// For those who must not keep the pool.
     pub(in crate::process) me: Weak<Self>,
-    /// How many arguments lie in files of their own.
-    sealed: Arc<AtomicUsize>,
+    /// Memory for large arguments.
+    pub(in crate::process) shelf: Arc<Shelf>,
     /// Of the process in which the pool was made: a fork has a copy that must not touch anything.
     generation: u32,
 }
@@ -66,36 +72,22 @@ thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Calls `encode` with an empty buffer, and makes a payload of what it wrote.
-pub(in crate::process) fn encoded(
-    encode: impl FnOnce(&mut Vec<u8>) -> Result<(), TaskError>,
-) -> Result<Payload, TaskError> {
-    // Taken out while it is used: a `Serialize` may itself submit.
-    let mut buffer = SCRATCH.try_with(Cell::take).unwrap_or_default();
-    buffer.clear();
-    encode(&mut buffer)?;
-    if buffer.len() > MOST_KEPT {
-        return Ok(Payload::from_vec(buffer));
-    }
-    let payload = Payload::from_slice(&buffer);
-    let _ = SCRATCH.try_with(|scratch| scratch.set(buffer));
-    Ok(payload)
-}
-
 impl Shared {
     pub(in crate::process) fn new(options: Options) -> Arc<Self> {
         let histogram =
             || AtomicHistogram::new(GROUPING_POWER, MAX_VALUE_POWER).expect("the powers are valid");
+        let shelf = Shelf::new(most_leases(), MOST_SHELVED);
         let pool = Arc::new_cyclic(|me| Self {
             id: OwnerId::next(),
             callbacks: Callbacks::new(&options.name),
-            state: Mutex::new(State::new(options.observer.is_some())),
+            state: Mutex::new(State::new(options.observer.is_some(), Arc::clone(&shelf))),
             admission: Admission::new(
-                options.max_workers,
+                options.max_workers(),
                 options.queue_limit,
                 options.queue_bytes,
             )
             .of_generation(sys::generation),
+            journal: options.capture_output.then(Arc::default),
             options,
             control: Arc::default(),
             notifier: Notifier::default(),
@@ -104,7 +96,7 @@ impl Shared {
             running_times: histogram(),
             registration: OnceLock::new(),
             me: me.clone(),
-            sealed: Arc::default(),
+            shelf,
             generation: sys::generation(),
         });
         let weak: Weak<Self> = Arc::downgrade(&pool);
@@ -117,7 +109,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(in crate::process) fn exits(&self) -> MutexGuard<'_, Vec<(u64, Exit)>> {
+    pub(in crate::process) fn exits(&self) -> MutexGuard<'_, Vec<Gone>> {
         self.exits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -132,6 +124,9 @@ impl Shared {
             retried,
             retry,
             closed,
+            warmed,
+            unfinalized,
+            outgrown,
             discarded,
         } = actions;
         if let Some(why) = closed {
@@ -159,13 +154,40 @@ impl Shared {
                 tracing::warn!(task = ?task.info(), %error, "a worker process was lost, and its task is tried again");
             });
         }
+        for (pid, bytes) in outgrown {
+            panic::contain(|| {
+                tracing::info!(
+                    pid,
+                    bytes,
+                    "a worker process has more memory than it may keep, and is replaced"
+                );
+            });
+        }
         for resolved in resolved {
-            self.give(resolved);
+            match &self.journal {
+                None => self.give(resolved),
+                Some(journal) => {
+                    if let Err(resolved) = journal.give(resolved) {
+                        self.give(*resolved);
+                    }
+                }
+            }
+        }
+        for (pid, why) in unfinalized {
+            panic::contain(|| {
+                tracing::warn!(pid, why, "the finalizer of a worker process failed");
+            });
+        }
+        for (promise, error) in warmed {
+            match error {
+                None => promise.fulfil(Payload::new().into()),
+                Some(error) => promise.fail(error),
+            }
         }
         drop(discarded);
     }
 
-    fn give(&self, resolved: Resolved) {
+    pub(super) fn give(&self, resolved: Resolved) {
         let Resolved {
             task,
             completion,
@@ -195,7 +217,7 @@ impl Shared {
             self.observe(|observer| observer.finished(info, outcome, run));
         }
         match completion {
-            Completion::Value(bytes) => task.fulfil(bytes),
+            Completion::Value(value) => task.fulfil(value),
             Completion::Chunk => task.fulfil_chunk(),
             Completion::Error(error) => {
                 if error.is_worker_lost() {
@@ -256,9 +278,9 @@ impl Shared {
     pub(in crate::process) fn submit<T: Send + 'static>(
         self: &Arc<Self>,
         name: Name,
-        arguments: Result<Payload, TaskError>,
+        arguments: Result<Arguments, TaskError>,
         chunk: Option<Box<ChunkState>>,
-        decode: fn(&[u8]) -> Result<T, TaskError>,
+        decode: fn(&Encoded) -> Result<T, TaskError>,
         place: Option<Place>,
         options: &TaskOptions,
     ) -> TaskFuture<T> {
@@ -269,9 +291,8 @@ impl Shared {
         let task_name = extras.as_ref().and_then(|extras| extras.name.as_deref());
         let carried = carried::pack(task_name, &self.options.contexts);
         let is_rare = extras.is_some();
-        let run_timeout = options.run_limit();
         let (promise, future) = TaskFuture::remote(decode, self.id, self.queued_at(), extras);
-        let size = arguments.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        let size = arguments.as_ref().map_or(0, Arguments::size);
         let place = match self.admission.admit(place, size) {
             Ok(place) => place,
             Err(why) => {
@@ -279,7 +300,6 @@ impl Shared {
                 return future;
             }
         };
-        let arguments = arguments.and_then(|bytes| self.bounded(bytes, chunk.is_none()));
         let (arguments, carried) = match arguments.and_then(|arguments| Ok((arguments, carried?))) {
             Ok(all) => all,
             Err(error) => {
@@ -299,16 +319,11 @@ impl Shared {
             promise,
             call: name,
             arguments,
-            place,
-            carried,
-            run_timeout,
             chunk,
             returns: 0,
             was_told: false,
-            priority: options.urgency(),
             is_due: false,
-            retries: options.most_retries(),
-            loss: None,
+            terms: Terms::of(place, carried, options),
         };
         if let Err(error) = self.push(task) {
             let (task, why) = *error;
@@ -325,38 +340,45 @@ impl Shared {
         future
     }
 
+    /// Gives workers what had to wait.
+    pub(super) fn hand_over(&self) {
+        let mut actions = Actions::default();
+        let mut state = self.lock();
+        state.dispatch(&self.options, clock::now(), &mut actions);
+        drop(state);
+        self.act(actions);
+    }
+
     fn push(self: &Arc<Self>, task: RemoteTask) -> Result<(), Box<(RemoteTask, TaskError)>> {
         // The time is only for who observes or is limited; for others the hand-over is older than any
         // time that a worker says.
-        let now = if self.options.observer.is_some() || task.run_timeout.is_some() {
+        let now = if self.options.observer.is_some() || task.run_timeout().is_some() {
             clock::now()
         } else {
             0
         };
         let mut actions = Actions::default();
         let mut state = self.lock();
-        let why = match &state.phase {
-            PoolPhase::Open => None,
-            PoolPhase::ShutDown => Some(TaskError::rejected(Rejection::ShutDown)),
-            PoolPhase::Broken(why) => Some(why.clone()),
-        };
-        if let Some(why) = why {
+        if let Some(why) = state.refusal() {
             state.counts.rejected += 1;
             return Err(Box::new((task, why)));
         }
         state.counts.submitted += 1;
         state.enqueue(task);
         state.dispatch(&self.options, now, &mut actions);
+        self.release(state, actions);
+        Ok(())
+    }
+
+    /// Releases the lock and does what was found to be done, for which there may have to be a supervisor.
+    pub(super) fn release(self: &Arc<Self>, mut state: MutexGuard<'_, State>, actions: Actions) {
         let needs_supervisor = actions.notify && !state.has_supervisor;
-        if needs_supervisor {
-            state.has_supervisor = true;
-        }
+        state.has_supervisor |= needs_supervisor;
         drop(state);
         if needs_supervisor && let Err(error) = supervisor::start(self) {
             self.no_supervisor(error);
         }
         self.act(actions);
-        Ok(())
     }
 
     /// The system refuses the thread that would start workers.
@@ -367,6 +389,7 @@ impl Shared {
         state.has_supervisor = false;
         state.asked_starts = 0;
         state.reject_queue(&why, &mut actions);
+        state.give_up_warm_ups(&why, &mut actions);
         let closers = std::mem::take(&mut state.closers);
         drop(state);
         self.act(actions);
@@ -391,27 +414,49 @@ impl Shared {
         if is_sampled { clock::now() } else { 0 }
     }
 
-    /// Refuses what is too large, before anything is sent; what does not fit into a frame goes into a
-    /// file.
-    fn bounded(&self, bytes: Payload, may_seal: bool) -> Result<Arguments, TaskError> {
-        let size = bytes.len() as u64;
-        // The items of a chunk were looked at one by one.
-        if may_seal && size > self.options.max_payload {
-            return Err(TaskError::too_large(
-                size,
-                self.options.max_payload,
-                Ran::No,
-            ));
+    /// Calls `encode` with an empty buffer, and makes arguments of what it wrote. Refuses what is too
+    /// large, before anything is sent.
+    pub(in crate::process) fn encoded(
+        &self,
+        encode: impl FnOnce(&mut Vec<u8>, &mut Outgoing<'_>) -> Result<(), TaskError>,
+    ) -> Result<Arguments, TaskError> {
+        if self.is_copy() {
+            // What the shelf has belongs to another process.
+            return Err(admission::copy());
         }
-        // Each takes a descriptor, so there are not many; of others, and where the system has none to
-        // spare, the file is made when the task is handed over.
-        if may_seal
-            && bytes.len() > TASK_BYTES
-            && let Some(sealed) = SealedArguments::new(&bytes, &self.sealed)
-        {
-            return Ok(Arguments::Sealed(sealed));
+        let limit = self.options.max_payload;
+        // Taken out while it is used: a `Serialize` may itself submit.
+        let mut buffer = SCRATCH.try_with(Cell::take).unwrap_or_default();
+        buffer.clear();
+        let mut outgoing = Outgoing::new(&self.shelf, limit).of_slot();
+        encode(&mut buffer, &mut outgoing)?;
+        let size = outgoing.wanted().saturating_add(buffer.len() as u64);
+        if size > limit {
+            return Err(TaskError::too_large(size, limit, Ran::No));
         }
-        Ok(Arguments::Bytes(bytes))
+        // Where there is no memory for them now, they are put there when the task is handed over.
+        let value_at = match buffer.len() > TASK_BYTES {
+            true => outgoing.append(&buffer).ok(),
+            false => None,
+        };
+        let bytes = if value_at.is_some() {
+            Payload::new()
+        } else if buffer.len() > MOST_KEPT {
+            Payload::from_vec(std::mem::take(&mut buffer))
+        } else {
+            Payload::from_slice(&buffer)
+        };
+        if buffer.capacity() <= 2 * MOST_KEPT {
+            let _ = SCRATCH.try_with(|scratch| scratch.set(buffer));
+        }
+        Ok(match outgoing.into_lease() {
+            None => Arguments::Bytes(bytes),
+            Some(lease) => Arguments::Large(Arc::new(LargeArguments {
+                bytes,
+                lease,
+                value_at,
+            })),
+        })
     }
 
     /// Encodes the items of a chunk. One that cannot be encoded becomes an error in its place.
@@ -501,7 +546,9 @@ impl Shared {
         let mut state = self.lock();
         if state.is_open() {
             state.phase = PoolPhase::ShutDown;
-            actions.closed = Some(TaskError::rejected(Rejection::ShutDown));
+            let why = TaskError::rejected(Rejection::ShutDown);
+            state.give_up_warm_ups(&why, &mut actions);
+            actions.closed = Some(why);
         }
         more(&mut state, &mut actions);
         state.dispatch(&self.options, now, &mut actions);

@@ -1,5 +1,7 @@
 //! What a pool of processes tells of itself.
 
+use std::sync::atomic::Ordering;
+
 use super::shared::Shared;
 use super::state::Counts;
 use super::worker_state::{Life, Worker};
@@ -9,7 +11,7 @@ use crate::process::stats::{WorkerState, WorkerStats};
 impl Shared {
     pub(in crate::process) fn stats(&self) -> Stats {
         if self.is_copy() {
-            return Stats::none(self.options.max_workers);
+            return Stats::none(self.options.max_workers());
         }
         let state = self.lock();
         let Counts {
@@ -24,7 +26,9 @@ impl Shared {
         };
         let workers = state.workers.len();
         let idle = count(|worker| {
-            matches!(worker.life, Life::Starting | Life::Ready) && worker.unfinished() == 0
+            matches!(worker.life, Life::Starting | Life::Ready)
+                && worker.unfinished() == 0
+                && !worker.is_stopped
         });
         drop(state);
         let finished_count: u64 = finished.iter().sum();
@@ -39,7 +43,7 @@ impl Shared {
             occupied: usize::try_from(running).unwrap_or(usize::MAX),
             workers,
             idle,
-            max_workers: self.options.max_workers,
+            max_workers: self.options.max_workers(),
             waiting_times: Times(self.waiting_times.load()),
             running_times: Times(self.running_times.load()),
         }
@@ -57,6 +61,7 @@ impl Shared {
                 id: worker.place,
                 pid: worker.link.pid,
                 state: match worker.life {
+                    Life::Starting | Life::Ready if worker.is_stopped => WorkerState::Stopped,
                     Life::Starting => WorkerState::Starting,
                     Life::Ready if worker.unfinished() == 0 => WorkerState::Idle,
                     Life::Ready => WorkerState::Busy,
@@ -64,6 +69,7 @@ impl Shared {
                 },
                 tasks: worker.finished,
                 restarts: state.restarts_of(worker.place),
+                dropped_events: worker.link.memory.lane.dropped.load(Ordering::Relaxed),
             })
             .collect();
         drop(state);

@@ -4,6 +4,8 @@
 //! is bound to the thread that started it. It sleeps until a worker's pidfd or channel has something,
 //! the pool has an order, or a time has come; and there is a time only while something is to happen.
 
+mod stopped;
+
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -16,13 +18,16 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 
-use super::collector;
+use self::stopped::{Looks, Resting, Stop};
+use super::oom_kills::OomKills;
+use super::output::{self, Pipes};
 use super::shared::Shared;
-use super::state::Actions;
-use super::worker_state::{Life, Link};
-use crate::error::{Clock, TaskError};
+use super::state::{Actions, FailedStart};
+use super::worker_state::{Gone, Life, Link};
+use super::{collector, cpu_share};
+use crate::error::{Clock, TaskError, WorkerExit};
 use crate::panic;
-use crate::process::sys::{Channel, Child, Launch, Program, Segment, Signal};
+use crate::process::sys::{Channel, Child, Exit, Launch, Program, Segment, Signal};
 use crate::process::worker::Hello;
 use crate::process::{clock, ring};
 
@@ -40,14 +45,14 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 pub(in crate::process) struct Notifier(OnceLock<OwnedFd>);
 
 impl Notifier {
-    fn open(&self) -> io::Result<()> {
+    pub(super) fn open(&self) -> io::Result<&OwnedFd> {
         if self.0.get().is_none() {
             let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
             let descriptor = eventfd(0, flags)?;
             // Refused, if another thread came first, which is as good.
             let _ = self.0.set(descriptor);
         }
-        Ok(())
+        Ok(self.0.get().ok_or(io::ErrorKind::NotFound)?)
     }
 
     /// Nothing before the supervisor is started: it begins with a look.
@@ -58,7 +63,7 @@ impl Notifier {
         }
     }
 
-    fn clear(&self) {
+    pub(super) fn clear(&self) {
         if let Some(descriptor) = self.0.get() {
             let mut count = [0; 8];
             let _ = rustix::io::read(descriptor, &mut count);
@@ -71,9 +76,8 @@ impl Notifier {
 /// # Errors
 /// When the system refuses a thread or a descriptor.
 pub(in crate::process) fn start(pool: &Arc<Shared>) -> io::Result<()> {
-    pool.notifier.open()?;
+    let descriptor = pool.notifier.open()?;
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-    let descriptor = pool.notifier.0.get().ok_or(io::ErrorKind::NotFound)?;
     let data = EventData::new_u64(NOTIFIED);
     epoll::add(&epoll, descriptor, data, EventFlags::IN)?;
     let supervisor = Supervisor {
@@ -81,7 +85,9 @@ pub(in crate::process) fn start(pool: &Arc<Shared>) -> io::Result<()> {
         epoll,
         held: HashMap::new(),
         launches: 0,
+        oom_kills: None,
         idle_look: u64::MAX,
+        stop_looks: Looks::new(),
     };
     thread::Builder::new()
         .name(format!("{}-workers", pool.options.name))
@@ -98,8 +104,12 @@ struct Supervisor {
     epoll: OwnedFd,
     held: HashMap<u64, Held>,
     launches: u64,
+    /// Since there was no worker.
+    oom_kills: Option<OomKills>,
     /// When to look for workers that were idle for too long.
     idle_look: u64,
+    /// When to look for workers that are stopped.
+    stop_looks: Looks,
 }
 
 /// A worker process that has not been waited for. Times are of the monotonic clock, in nanoseconds.
@@ -114,6 +124,12 @@ struct Held {
     gone_by: Option<u64>,
     /// It has closed its channel, and is killed if it is still there by then.
     hung_up_by: Option<u64>,
+    /// A signal has stopped it.
+    stop: Option<Stop>,
+    /// It has not moved, although it should.
+    resting: Option<Resting>,
+    /// The pool has sent it SIGKILL.
+    was_killed: bool,
 }
 
 fn nanos(time: Duration) -> u64 {
@@ -124,6 +140,15 @@ impl Supervisor {
     fn work(mut self) {
         let _guard = self.pool.guard(true);
         let pool = Arc::clone(&self.pool);
+        let journal = pool.journal.as_ref();
+        let teller = journal.map(|journal| output::start(&pool, journal));
+        let teller = match teller.transpose() {
+            Ok(teller) => teller,
+            Err(error) => {
+                self.pool.no_supervisor(error);
+                return;
+            }
+        };
         let collector = thread::Builder::new()
             .name(format!("{}-results", pool.options.name))
             .spawn(move || collector::run(&pool));
@@ -144,6 +169,9 @@ impl Supervisor {
         self.pool.control.ring();
         // A panic there is a defect, and was reported by the hook.
         let _ = collector.join();
+        if let Some(teller) = teller {
+            teller.join();
+        }
         self.finish();
     }
 
@@ -160,7 +188,8 @@ impl Supervisor {
         let deadlines = std::mem::take(&mut state.deadlines);
         drop(state);
         drop(deadlines);
-        // So that nothing is left of the pool when they are told.
+        // So that nothing is left of the pool when they are told, even where somebody keeps it.
+        self.pool.shelf.clear();
         drop(self.epoll);
         for (closer, has_deadline) in closers {
             // Refused, if it was cancelled.
@@ -174,11 +203,12 @@ impl Supervisor {
     /// Does what is to be done now. True if that took time, so that there may be more.
     fn step(&mut self) -> bool {
         let now = clock::now();
+        self.look_for_stopped(now);
         let options = &self.pool.options;
         let mut actions = Actions::default();
         let mut state = self.pool.lock();
         // What was queued may be run by others, or cancelled, meanwhile.
-        state.asked_starts = state.asked_starts.min(state.queue.len());
+        state.asked_starts = state.asked_starts.min(state.wanted_starts());
         let starts = if now >= state.no_start_before {
             state.asked_starts
         } else {
@@ -229,12 +259,19 @@ impl Supervisor {
         if state.is_idle_watched && self.idle_look == u64::MAX {
             self.idle_look = now.saturating_add(idle_limit);
         }
-        if self.idle_look <= now {
+        let was_idle_long = self.idle_look <= now;
+        if was_idle_long {
             self.idle_look = state.let_idle_go(idle_limit, now, &mut actions);
+        }
+        if state.is_work_watched && self.stop_looks.next == u64::MAX {
+            self.stop_looks.go_on(now);
         }
         drop(state);
         let is_notified = std::mem::take(&mut actions.notify);
         self.pool.act(actions);
+        if was_idle_long {
+            self.pool.shelf.clear();
+        }
 
         let grace = nanos(options.kill_grace);
         for (launch, signal) in to_end {
@@ -274,7 +311,7 @@ impl Supervisor {
             .values()
             .flat_map(|held| [held.ready_by, held.gone_by, held.hung_up_by])
             .flatten()
-            .chain([start, self.idle_look])
+            .chain([start, self.idle_look, self.stop_looks.next])
             .min()
             .unwrap_or(u64::MAX)
     }
@@ -305,8 +342,23 @@ impl Supervisor {
         };
         let _ = epoll::delete(&self.epoll, held.child.as_fd());
         let _ = epoll::delete(&self.epoll, held.link.channel.as_fd());
-        let exit = held.child.reap();
-        self.pool.exits().push((launch, exit));
+        let exit = match held.child.reap() {
+            Exit::Code(code) => WorkerExit::Code(code),
+            Exit::Signal(signal) => WorkerExit::Signal(signal),
+            Exit::Unknown => WorkerExit::Unknown,
+        };
+        let is_killed = exit == WorkerExit::Signal(Signal::KILL.as_raw());
+        let oom_kill = match &mut self.oom_kills {
+            // Those that the pool has killed are none of these.
+            _ if held.was_killed => Some(false),
+            Some(kills) if is_killed => kills.take(),
+            _ => None,
+        };
+        self.pool.exits().push(Gone {
+            launch,
+            exit,
+            oom_kill,
+        });
         self.pool.control.ring();
     }
 
@@ -340,7 +392,7 @@ impl Supervisor {
                 panic::contain(|| tracing::warn!(%error, "a worker process cannot be started"));
                 let mut state = pool.lock();
                 state.asked_starts = state.asked_starts.saturating_sub(1);
-                state.start_failed(error.into(), true, now, &mut actions);
+                state.start_failed(error.into(), FailedStart::Refused, now, &mut actions);
                 state.dispatch(&pool.options, now, &mut actions);
             }
         }
@@ -364,25 +416,40 @@ impl Supervisor {
         let hello = Hello {
             max_payload: options.max_payload,
             has_initializer: options.initializer.is_some(),
+            flushes: options.capture_output,
+            limits: options.limits,
+            max_memory: options.max_memory_per_worker,
+            cpus: options.cpus_per_worker,
         };
-        channel.send(&hello.to_bytes(), &[memory.descriptor()])?;
+        let hello = hello.to_bytes().map_err(io::Error::other)?;
+        channel.send(&hello, &[memory.descriptor()])?;
+        self.launches += 1;
+        let journal = self.pool.journal.as_ref();
+        let pipes = journal.map(|journal| Pipes::open(journal, self.launches));
+        let (pipes, output) = pipes.transpose()?.unzip();
         let child = Launch {
             program,
             name: &options.name,
-            environment: &options.environment,
+            environment: &cpu_share::environment(options),
             current_dir: options.current_dir.as_deref(),
             stack_size: None,
             stdin,
+            output,
         }
         .launch()?;
-        self.launches += 1;
+        if self.held.is_empty() {
+            self.oom_kills = Some(OomKills::new());
+        }
         let link = Arc::new(Link {
             launch: self.launches,
             pid: child.pid(),
             memory,
             channel,
             has_hung_up: false.into(),
+            pipes: pipes.map(|pipes| pipes.of_worker(child.pid())),
         });
+        // Before the worker is told to begin by its first frame.
+        link.tell_level();
         let data = 2 * link.launch;
         let watched = epoll::add(
             &self.epoll,
@@ -402,6 +469,9 @@ impl Supervisor {
             stood_still: false,
             gone_by: None,
             hung_up_by: None,
+            stop: None,
+            resting: None,
+            was_killed: false,
         };
         if let Err(error) = watched {
             held.signal(Signal::KILL);
@@ -431,7 +501,8 @@ impl Held {
             (signal != Signal::KILL).then(|| self.gone_by.map_or(end, |gone_by| gone_by.min(end)));
     }
 
-    fn signal(&self, signal: Signal) {
+    fn signal(&mut self, signal: Signal) {
+        self.was_killed |= signal == Signal::KILL;
         // It has ended already, and its pidfd says so.
         let _ = self.child.signal_group(signal);
     }

@@ -3,95 +3,121 @@
 //! The pool keeps the arguments until the result is there: what has to be handed over again is never
 //! read back from memory that a worker can write to.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
 use crate::error::TaskError;
-use crate::executor::Place;
+use crate::executor::{Place, TaskOptions};
 use crate::process::items;
+use crate::process::large::Lease;
 use crate::process::record::Name;
 use crate::process::ring::Violation;
-use crate::process::sys::Sealed;
-use crate::task::{CellRef, Payload, Remote};
+use crate::task::{CellRef, Encoded, Payload, Remote};
 
-/// A task that a worker process is to run.
+/// A task that a worker process is to run. It moves often, so it is small.
 pub(in crate::process) struct RemoteTask {
     pub(in crate::process) promise: Remote,
     pub(in crate::process) call: Name,
     pub(in crate::process) arguments: Arguments,
-    /// Given back before the result can be seen, and never under the pool's lock.
-    pub(in crate::process) place: Place,
-    /// What travels beside them, in every frame of the task.
-    pub(in crate::process) carried: Box<[u8]>,
-    pub(in crate::process) run_timeout: Option<Duration>,
     pub(in crate::process) chunk: Option<Box<ChunkState>>,
     /// How many workers had it next, and were gone before it began.
     pub(in crate::process) returns: u32,
     /// The observer was told that it has begun.
     pub(in crate::process) was_told: bool,
-    pub(in crate::process) priority: i32,
     /// It was taken from the queue for its age, and is not taken back for a more urgent one.
     pub(in crate::process) is_due: bool,
+    /// Of a task for which more was asked than to run it.
+    pub(in crate::process) terms: Option<Box<Terms>>,
+}
+
+/// What most tasks do not have.
+pub(in crate::process) struct Terms {
+    /// Given back before the result can be seen, and never under the pool's lock.
+    pub(in crate::process) place: Place,
+    /// What travels beside the arguments, in every frame of the task.
+    pub(in crate::process) carried: Box<[u8]>,
+    pub(in crate::process) run_timeout: Option<Duration>,
+    pub(in crate::process) priority: i32,
     /// How often it is run again after it was lost with its worker; each item of a chunk is.
     pub(in crate::process) retries: u32,
     /// How it was lost, if it is tried again. Of a chunk, the first item that has no result.
     pub(in crate::process) loss: Option<TaskError>,
+    /// The launch of the one worker that may run it, if it is for that one alone.
+    pub(in crate::process) pinned_to: Option<u64>,
+}
+
+impl Terms {
+    /// Those of a task for one worker alone.
+    pub(in crate::process) fn pinned(launch: u64, carried: Box<[u8]>) -> Box<Self> {
+        Box::new(Self {
+            place: Place::uncounted(),
+            carried,
+            run_timeout: None,
+            priority: 0,
+            retries: 0,
+            loss: None,
+            pinned_to: Some(launch),
+        })
+    }
+
+    /// `None` for those of most tasks.
+    pub(in crate::process) fn of(
+        place: Place,
+        carried: Box<[u8]>,
+        options: &TaskOptions,
+    ) -> Option<Box<Self>> {
+        let run_timeout = options.run_limit();
+        let (priority, retries) = (options.urgency(), options.most_retries());
+        let is_usual = !place.is_counted()
+            && carried.is_empty()
+            && run_timeout.is_none()
+            && (priority, retries) == (0, 0);
+        (!is_usual).then(|| {
+            Box::new(Self {
+                place,
+                carried,
+                run_timeout,
+                priority,
+                retries,
+                loss: None,
+                pinned_to: None,
+            })
+        })
+    }
 }
 
 /// Encoded arguments.
+#[derive(Clone)]
 pub(in crate::process) enum Arguments {
-    /// They fit into a frame, or have to be sealed yet.
+    /// They fit into a frame, or have to be put into memory of their own yet.
     Bytes(Payload),
-    /// They are in a file of their own, and travel as its descriptor.
-    Sealed(SealedArguments),
+    Large(Arc<LargeArguments>),
 }
 
-/// The most arguments of a pool that lie in files of their own while they wait: few of those that this
-/// process may open.
-fn most_sealed() -> usize {
-    static MOST: OnceLock<usize> = OnceLock::new();
-    *MOST.get_or_init(|| {
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        usize::try_from(limit / 16).map_or(MOST_SEALED, |most| most.min(MOST_SEALED))
-    })
-}
-
-const MOST_SEALED: usize = 64;
-
-/// Arguments in a file, one of a bounded number.
-pub(in crate::process) struct SealedArguments {
-    pub(in crate::process) file: Sealed,
-    count: Arc<AtomicUsize>,
-}
-
-impl SealedArguments {
-    /// `None` if there are enough, or the system has no descriptor or memory to spare.
-    pub(in crate::process) fn new(bytes: &[u8], count: &Arc<AtomicUsize>) -> Option<Self> {
-        // Relaxed, here and below: the number guards nothing but itself.
-        if count.fetch_add(1, Ordering::Relaxed) >= most_sealed() {
-            count.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        match Sealed::of(bytes) {
-            Ok(file) => Some(Self {
-                file,
-                count: Arc::clone(count),
-            }),
-            Err(_) => {
-                count.fetch_sub(1, Ordering::Relaxed);
-                None
-            }
+impl Arguments {
+    pub(in crate::process) fn size(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Large(large) => (large.bytes.len() + large.lease.length()) as u64,
         }
     }
 }
 
-impl Drop for SealedArguments {
-    fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
-    }
+/// Arguments of which a part lies in memory that workers map.
+pub(in crate::process) struct LargeArguments {
+    pub(in crate::process) bytes: Payload,
+    pub(in crate::process) lease: Lease,
+    /// Where the encoded value lies there; otherwise it is the bytes here.
+    pub(in crate::process) value_at: Option<usize>,
+}
+
+/// The most large arguments of a pool that lie in memory of their own while they wait: each takes a
+/// descriptor, and those are few of what this process may open.
+pub(in crate::process) fn most_leases() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit / 16).unwrap_or(usize::MAX)
 }
 
 /// The most that is reserved for results that have not come, in bytes.
@@ -195,9 +221,44 @@ impl RemoteTask {
         self.promise.cell()
     }
 
-    /// It is tried again. How often it was lost is in the error.
+    pub(in crate::process) fn priority(&self) -> i32 {
+        self.terms.as_ref().map_or(0, |terms| terms.priority)
+    }
+
+    pub(in crate::process) fn pinned_to(&self) -> Option<u64> {
+        self.terms.as_ref()?.pinned_to
+    }
+
+    pub(in crate::process) fn retries(&self) -> u32 {
+        self.terms.as_ref().map_or(0, |terms| terms.retries)
+    }
+
+    pub(in crate::process) fn run_timeout(&self) -> Option<Duration> {
+        self.terms.as_ref()?.run_timeout
+    }
+
+    /// Somebody may wait for its place.
+    pub(in crate::process) fn has_place(&self) -> bool {
+        let terms = self.terms.as_ref();
+        terms.is_some_and(|terms| terms.place.is_counted())
+    }
+
+    /// What travels beside the arguments.
+    pub(in crate::process) fn carried(&self) -> &[u8] {
+        self.terms.as_ref().map_or(&[], |terms| &terms.carried)
+    }
+
+    /// How it was lost, if it is tried again. How often is in the error.
+    pub(in crate::process) fn loss(&self) -> Option<&TaskError> {
+        self.terms.as_ref()?.loss.as_ref()
+    }
+
     pub(in crate::process) fn was_lost(&self) -> bool {
-        self.loss.is_some()
+        self.loss().is_some()
+    }
+
+    pub(in crate::process) fn take_loss(&mut self) -> Option<TaskError> {
+        self.terms.as_mut()?.loss.take()
     }
 
     /// Decides what the next hand-over takes: of a chunk, up to `most` items of up to `most_bytes`
@@ -230,7 +291,7 @@ impl RemoteTask {
         match (&self.arguments, &self.chunk) {
             (Arguments::Bytes(bytes), Some(chunk)) => &bytes[chunk.offset..chunk.end],
             (Arguments::Bytes(bytes), None) => bytes,
-            (Arguments::Sealed(_), _) => &[],
+            (Arguments::Large(large), _) => &large.bytes,
         }
     }
 
@@ -252,29 +313,29 @@ impl RemoteTask {
         let Self {
             promise,
             arguments,
-            place,
+            terms,
             chunk,
             ..
         } = self;
-        drop((arguments, place, chunk));
+        drop((arguments, terms, chunk));
         promise.fail(error);
     }
 
-    pub(in crate::process) fn fulfil(self, value: Payload) {
+    pub(in crate::process) fn fulfil(self, value: Encoded) {
         let Self {
             promise,
             arguments,
-            place,
+            terms,
             ..
         } = self;
-        drop((arguments, place));
+        drop((arguments, terms));
         promise.fulfil(value);
     }
 
     /// Gives the results of a chunk whose items all have one.
     pub(in crate::process) fn fulfil_chunk(mut self) {
         if let Some(chunk) = self.chunk.take() {
-            self.fulfil(Payload::from_vec(chunk.into_results()));
+            self.fulfil(Payload::from_vec(chunk.into_results()).into());
         }
     }
 }

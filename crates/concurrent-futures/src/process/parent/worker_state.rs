@@ -3,18 +3,26 @@
 //! Always: tasks are numbered in the order in which they are handed over, the worker begins them in
 //! that order, and a slot is not used again while the task in it has no result.
 
+mod replies;
+mod sending;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tracing::level_filters::LevelFilter;
 
 use super::options::Options;
+use super::output::Pipes;
 use super::task::{Arguments, RemoteTask};
-use crate::error::{Direction, TaskError};
+use crate::error::{BoxError, TaskError, WorkerExit};
 use crate::executor::WorkerId;
-use crate::process::frame::{TaskHeader, reply, task};
-use crate::process::ring::{Memory, Phase, SLOTS, TASK_BYTES, Violation, Writer};
-use crate::process::sys::{Channel, Sealed, Segment, futex};
-use crate::task::{CellRef, Payload};
+use crate::process::frame::reply;
+use crate::process::lane;
+use crate::process::large::{Known, Lease};
+use crate::process::ring::{Memory, Phase, Violation, Writer};
+use crate::process::sys::{Channel, Segment, futex};
+use crate::task::{CellRef, Encoded};
 use crate::time::Timer;
 
 /// What the threads of a pool share of a worker, without a lock.
@@ -26,6 +34,8 @@ pub(in crate::process) struct Link {
     pub(in crate::process) channel: Channel,
     /// It has closed its end of the channel while it lived.
     pub(in crate::process) has_hung_up: AtomicBool,
+    /// What it writes to, if its output is captured.
+    pub(in crate::process) pipes: Option<Pipes>,
 }
 
 impl Link {
@@ -37,6 +47,16 @@ impl Link {
         }
     }
 
+    /// Tells the worker which events and spans anybody wants.
+    pub(in crate::process) fn tell_level(&self) {
+        let level = lane::word_of(LevelFilter::current());
+        let word = &self.memory.lane.level;
+        // Relaxed: with a task it is published by the task's frame. The look spares the cache line.
+        if word.load(Ordering::Relaxed) != level {
+            word.store(level, Ordering::Relaxed);
+        }
+    }
+
     /// Wakes the worker if it waits for room in the ring of results.
     pub(in crate::process) fn say_room(&self) {
         let bell = &self.memory.room_bell.0;
@@ -44,6 +64,14 @@ impl Link {
             futex::wake(bell.word().0);
         }
     }
+}
+
+/// A worker process that has ended.
+pub(in crate::process) struct Gone {
+    pub(in crate::process) launch: u64,
+    pub(in crate::process) exit: WorkerExit,
+    /// Of one that was killed: whether the kernel's out-of-memory killer was at work, if the system tells.
+    pub(in crate::process) oom_kill: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +95,8 @@ pub(in crate::process) enum Ending {
     Unready,
     /// It broke the rules; what it ran is lost.
     Violation(Violation),
+    /// This signal had stopped it for too long; what it ran is lost.
+    Stopped(i32),
 }
 
 pub(in crate::process) struct Worker {
@@ -82,9 +112,20 @@ pub(in crate::process) struct Worker {
     pub(in crate::process) given: usize,
     /// What it runs takes long, so that nothing is laid ready behind it.
     pub(in crate::process) is_stuck: bool,
+    /// Its finalizer has run.
+    has_finalized: bool,
     /// It had no room, and has said nothing since.
     pub(in crate::process) is_full: bool,
+    /// A signal has stopped it, as far as is known.
+    pub(in crate::process) is_stopped: bool,
+    /// It has too much memory, and begins nothing more.
+    pub(in crate::process) is_outgrown: bool,
     writer: Writer,
+    /// The memory of large arguments that it has.
+    known: Box<Known>,
+    /// Memory with the arguments of the initializer and the finalizer, until it has read them.
+    told: Vec<Arc<Lease>>,
+    has_initializer: bool,
     entries: VecDeque<Entry>,
     /// The number of the first entry.
     first: u64,
@@ -113,6 +154,20 @@ pub(in crate::process) struct Handed {
     /// What ends it when its time is over.
     pub(in crate::process) timer: Option<Timer>,
     pub(in crate::process) clock_settings: u32,
+    /// Memory that its arguments were put into when it was handed over.
+    lease: Option<Arc<Lease>>,
+}
+
+impl Handed {
+    /// The worker has kept a part of the arguments: their memory is not used again.
+    fn abandon_arguments(&mut self) {
+        if let Some(lease) = &self.lease {
+            lease.abandon();
+        }
+        if let Arguments::Large(large) = &self.task.arguments {
+            large.lease.abandon();
+        }
+    }
 }
 
 /// Why a task was not handed over.
@@ -134,7 +189,10 @@ impl From<Violation> for Refusal {
 /// What a frame from the worker has brought about.
 pub(in crate::process) enum Applied {
     Ready,
-    NotReady(TaskError),
+    /// It will not be, for this reason.
+    NotReady(BoxError),
+    /// It leaves, and its finalizer has failed.
+    NotFinalized(TaskError),
     /// An item of a chunk; more come.
     Item,
     Finished(Handed, Completion, u64),
@@ -144,7 +202,7 @@ pub(in crate::process) enum Applied {
 
 /// How a task ended.
 pub(in crate::process) enum Completion {
-    Value(Payload),
+    Value(Encoded),
     Error(TaskError),
     Chunk,
 }
@@ -154,10 +212,19 @@ pub(in crate::process) struct Reply {
     pub(in crate::process) kind: u32,
     pub(in crate::process) number: u64,
     pub(in crate::process) nanos: u64,
-    pub(in crate::process) bytes: Payload,
+    pub(in crate::process) value: Encoded,
     pub(in crate::process) error: Option<TaskError>,
     /// How many results of items the bytes are.
     pub(in crate::process) items: usize,
+    /// The worker has kept a part of the arguments.
+    pub(in crate::process) has_kept: bool,
+}
+
+impl Reply {
+    /// The worker goes on with nothing that it was given.
+    pub(in crate::process) fn ends_task(&self) -> bool {
+        self.items == 0 && matches!(self.kind, reply::VALUE | reply::ERROR | reply::END)
+    }
 }
 
 impl Worker {
@@ -171,8 +238,14 @@ impl Worker {
             finished: 0,
             given: 0,
             is_stuck: false,
+            has_finalized: false,
             is_full: false,
+            is_stopped: false,
+            is_outgrown: false,
             writer: Writer::default(),
+            known: Box::default(),
+            told: Vec::new(),
+            has_initializer: false,
             entries: VecDeque::new(),
             first: 0,
             unfinished: 0,
@@ -184,8 +257,22 @@ impl Worker {
         self.unfinished
     }
 
+    /// It is not ready yet, and has no task that could run elsewhere.
+    pub(in crate::process) fn is_unused(&self) -> bool {
+        self.life == Life::Starting
+            && self
+                .tasks()
+                .all(|(_, handed)| handed.task.pinned_to().is_some())
+    }
+
     pub(in crate::process) fn is_idle(&self) -> bool {
         self.life == Life::Ready && self.unfinished == 0
+    }
+
+    /// What is handed over to it comes to its ring, and is read soon; and what it has written is logged.
+    pub(in crate::process) fn is_receptive(&self) -> bool {
+        let is_behind = || self.link.pipes.as_ref().is_some_and(Pipes::is_full);
+        !self.is_full && !self.is_stopped && !is_behind()
     }
 
     /// Nothing is laid ready behind a task that was lost with a worker before.
@@ -196,156 +283,20 @@ impl Worker {
 
     /// It may get one more task.
     pub(in crate::process) fn has_tasks_left(&self, options: &Options) -> bool {
-        options
-            .max_tasks_per_worker
-            .is_none_or(|most| self.given < most)
+        !self.is_outgrown
+            && options
+                .max_tasks_per_worker
+                .is_none_or(|most| self.given < most)
+    }
+
+    /// With how many bytes of memory it begins nothing more, if it says so.
+    pub(in crate::process) fn outgrown(&self) -> Option<u64> {
+        // Relaxed: it was published with a frame before.
+        Some(self.link.memory.last.0.outgrown.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
     }
 
     fn next_number(&self) -> u64 {
         self.first + self.entries.len() as u64
-    }
-
-    /// Writes the call of the initializer, which runs before all tasks.
-    pub(in crate::process) fn initialize(
-        &mut self,
-        call: crate::process::record::Name,
-        argument: &[u8],
-    ) -> Result<(), Refusal> {
-        let header = TaskHeader {
-            number: 0,
-            call,
-            items: 0,
-            is_large: false,
-            is_timed: false,
-            carried: 0,
-            id: 0,
-        };
-        self.send(task::INITIALIZE, header, &[], argument)
-    }
-
-    /// Hands a task over, with up to `most` items of a chunk.
-    pub(in crate::process) fn hand_over(
-        &mut self,
-        mut task: RemoteTask,
-        most: usize,
-        now: u64,
-    ) -> Result<u64, Box<(RemoteTask, Refusal)>> {
-        if self.entries.len() >= SLOTS {
-            return Err(Box::new((task, Refusal::Full)));
-        }
-        let number = self.next_number();
-        match self.send_task(&mut task, number, most) {
-            Ok(()) => {}
-            Err(refusal) => return Err(Box::new((task, refusal))),
-        }
-        self.given += task.chunk.as_ref().map_or(1, |chunk| chunk.handed);
-        self.unfinished += 1;
-        self.entries.push_back(Entry::Task(Handed {
-            task,
-            at: now,
-            timer: None,
-            clock_settings: 0,
-        }));
-        Ok(number)
-    }
-
-    fn send_task(
-        &mut self,
-        task: &mut RemoteTask,
-        number: u64,
-        most: usize,
-    ) -> Result<(), Refusal> {
-        self.link.memory.slot(number).hand_over(number);
-        let mut header = TaskHeader {
-            number,
-            call: task.call,
-            items: 0,
-            is_large: false,
-            is_timed: task.run_timeout.is_some(),
-            carried: u16::try_from(task.carried.len()).unwrap_or(0),
-            id: task.cell().id().get(),
-        };
-        if let Arguments::Sealed(sealed) = &task.arguments {
-            header.is_large = true;
-            return self.send_sealed(task::RUN, header, &task.carried, &sealed.file);
-        }
-        task.prepare(most, TASK_BYTES)?;
-        if let Some(chunk) = &task.chunk {
-            header.items = u32::try_from(chunk.handed).unwrap_or(u32::MAX);
-        }
-        self.send(task::RUN, header, &task.carried, task.outgoing())
-    }
-
-    /// Bytes that are too long for a frame go as a file.
-    fn send(
-        &mut self,
-        kind: u32,
-        mut header: TaskHeader,
-        carried: &[u8],
-        bytes: &[u8],
-    ) -> Result<(), Refusal> {
-        if bytes.len() > TASK_BYTES {
-            header.is_large = true;
-            let ring = &self.link.memory.tasks;
-            let needed = TaskHeader::BYTES + carried.len() + size_of::<u64>();
-            if !self.writer.has_room(ring, needed)? {
-                return Err(Refusal::Full);
-            }
-            let sealed = Sealed::of(bytes).map_err(Self::refusal)?;
-            return self.send_sealed(kind, header, carried, &sealed);
-        }
-        let ring = &self.link.memory.tasks;
-        match self
-            .writer
-            .write(ring, kind, &[&header.to_bytes(), carried, bytes])?
-        {
-            true => Ok(()),
-            false => Err(Refusal::Full),
-        }
-    }
-
-    /// What a failure to make or send a file means.
-    fn refusal(error: std::io::Error) -> Refusal {
-        // The worker has some that it has not received, or is about to be found dead.
-        if matches!(
-            error.kind(),
-            std::io::ErrorKind::WouldBlock | std::io::ErrorKind::BrokenPipe
-        ) {
-            return Refusal::Full;
-        }
-        let error = TaskError::codec("the arguments", error).going(Direction::EncodeArguments);
-        Refusal::Lacking(error)
-    }
-
-    /// The file goes first, so that it is there when its frame is read; and only if the frame can
-    /// follow.
-    fn send_sealed(
-        &mut self,
-        kind: u32,
-        header: TaskHeader,
-        carried: &[u8],
-        sealed: &Sealed,
-    ) -> Result<(), Refusal> {
-        let ring = &self.link.memory.tasks;
-        let length = (sealed.len() as u64).to_le_bytes();
-        let needed = TaskHeader::BYTES + carried.len() + length.len();
-        if !self.writer.has_room(ring, needed)? {
-            return Err(Refusal::Full);
-        }
-        match self.link.channel.send(&[0], &[sealed.descriptor()]) {
-            Ok(()) => {}
-            Err(error) => return Err(Self::refusal(error)),
-        }
-        let written = self
-            .writer
-            .write(ring, kind, &[&header.to_bytes(), carried, &length])?;
-        debug_assert!(written, "there was room");
-        Ok(())
-    }
-
-    /// Tells the worker to leave, once it has nothing more to do. False if there is no room.
-    pub(in crate::process) fn tell_to_leave(&mut self) -> Result<bool, Violation> {
-        self.writer.write(&self.link.memory.tasks, task::LEAVE, &[])
     }
 
     /// The number of the first task without a result, and the task.
@@ -371,7 +322,7 @@ impl Worker {
     pub(in crate::process) fn is_ending_for(&self, wanted: u64) -> bool {
         match &self.ending {
             Some(Ending::Task { number, .. }) => *number == wanted,
-            Some(Ending::Aborted | Ending::Unready | Ending::Violation(_)) => true,
+            Some(_) => true,
             None => false,
         }
     }
@@ -394,6 +345,14 @@ impl Worker {
         }
     }
 
+    /// The task of a number; the first without a result for none.
+    pub(in crate::process) fn task(&self, number: Option<u64>) -> Option<&CellRef> {
+        let is_wanted = |found: u64| number.is_none_or(|number| number == found);
+        let mut tasks = self.tasks();
+        let (_, handed) = tasks.find(|(found, _)| is_wanted(*found))?;
+        Some(handed.task.cell())
+    }
+
     pub(in crate::process) fn phase(&self, number: u64) -> Option<Phase> {
         self.link.memory.slot(number).phase(number)
     }
@@ -405,19 +364,36 @@ impl Worker {
             return None;
         }
         let handed = self.remove(number)?;
+        self.has_no_task();
         self.given = self
             .given
             .saturating_sub(handed.task.chunk.as_ref().map_or(1, |chunk| chunk.handed));
         Some(handed.task)
     }
 
-    /// Takes up to `most` tasks back that have not begun, the last first.
+    /// Takes up to `most` tasks back that have not begun and may run elsewhere, the last first.
     pub(in crate::process) fn take_back_last(&mut self, most: usize) -> Vec<RemoteTask> {
+        self.take_back_those(most, |task| task.pinned_to().is_none())
+    }
+
+    /// Takes all tasks back that have not begun, the last first.
+    pub(in crate::process) fn take_back_all(&mut self) -> Vec<RemoteTask> {
+        self.take_back_those(usize::MAX, |_| true)
+    }
+
+    fn take_back_those(
+        &mut self,
+        most: usize,
+        is_meant: impl Fn(&RemoteTask) -> bool,
+    ) -> Vec<RemoteTask> {
         let mut taken = Vec::new();
         let mut number = self.next_number();
         while taken.len() < most && number > self.first {
             number -= 1;
-            if self.handed_mut(number).is_none() {
+            if !self
+                .handed_mut(number)
+                .is_some_and(|handed| is_meant(&handed.task))
+            {
                 continue;
             }
             match self.take_back(number) {
@@ -436,11 +412,30 @@ impl Worker {
             .zip(self.entries.iter().rev())
             .filter_map(|(number, entry)| Some((number, &entry.handed()?.task)))
             .take_while(|(number, task)| {
-                task.priority < priority
+                task.priority() < priority
                     && !task.is_due
+                    && task.pinned_to().is_none()
                     && self.phase(*number) == Some(Phase::Handed)
             })
             .count()
+    }
+
+    /// It is ready. It says that after the initializer, which comes last of what it is told; where there
+    /// is none it may have read nothing yet.
+    fn has_read_what_it_was_told(&mut self, has_kept: bool) {
+        if self.has_initializer {
+            if has_kept {
+                self.told.iter().for_each(|lease| lease.abandon());
+            }
+            self.told.clear();
+        }
+    }
+
+    /// What it writes now is no task's.
+    fn has_no_task(&self) {
+        if let Some(pipes) = &self.link.pipes {
+            pipes.take_back();
+        }
     }
 
     fn remove(&mut self, number: u64) -> Option<Handed> {
@@ -466,99 +461,5 @@ impl Worker {
             .into_iter()
             .filter_map(|number| Some((number, self.remove(number)?)))
             .collect()
-    }
-
-    /// Takes in what the worker says.
-    ///
-    /// # Errors
-    /// If it says what it cannot say.
-    pub(in crate::process) fn apply(&mut self, reply: Reply) -> Result<Applied, Violation> {
-        self.is_full = false;
-        match reply.kind {
-            reply::READY if self.life == Life::Starting => {
-                self.life = Life::Ready;
-                return Ok(Applied::Ready);
-            }
-            // It was told to end before it was ready.
-            reply::READY if matches!(self.life, Life::Leaving | Life::Ending) => {
-                return Ok(Applied::Item);
-            }
-            reply::READY => return Err(Violation("it was ready before")),
-            reply::NOT_READY if self.life != Life::Starting => {
-                return Err(Violation("its initializer has run before"));
-            }
-            reply::NOT_READY => {
-                let unknown = || TaskError::failed("the initializer failed");
-                return Ok(Applied::NotReady(reply.error.unwrap_or_else(unknown)));
-            }
-            _ => {}
-        }
-        let Some((number, _)) = self.current() else {
-            return Err(Violation("a result came for no task"));
-        };
-        if reply.items > 0 {
-            let task = self.handed_mut(number).map(|handed| &mut handed.task);
-            let Some(RemoteTask {
-                chunk: Some(chunk),
-                loss,
-                ..
-            }) = task
-            else {
-                return Err(Violation("an item's result came where there is no chunk"));
-            };
-            if chunk.handed < reply.items {
-                return Err(Violation("more results came than there are items"));
-            }
-            chunk.handed -= reply.items;
-            chunk.extend(reply.items, &reply.bytes);
-            *loss = None;
-            self.finished += reply.items as u64;
-            return Ok(Applied::Item);
-        }
-        self.is_stuck = false;
-        if reply.number != number {
-            return Err(Violation("a result came out of order"));
-        }
-        let Some(handed) = self.handed_mut(number) else {
-            return Err(Violation("a result came for no task"));
-        };
-        // It stays here until all is checked: what is lost with its worker is looked after.
-        let completion = match (reply.kind, &mut handed.task.chunk) {
-            (reply::VALUE, None) => Completion::Value(reply.bytes),
-            (reply::ERROR, None) => {
-                let unknown = || TaskError::failed("the worker gave no error");
-                Completion::Error(reply.error.unwrap_or_else(unknown))
-            }
-            (reply::END | reply::ERROR, Some(chunk)) => {
-                if let Some(error) = &reply.error {
-                    chunk.spoil(error)?;
-                }
-                chunk.nanos = chunk.nanos.saturating_add(reply.nanos);
-                let was_asked_to_stop = chunk.handed > 0;
-                if was_asked_to_stop {
-                    for _ in 0..chunk.left() {
-                        chunk.push_error(&TaskError::cancelled());
-                    }
-                }
-                if chunk.left() > 0 {
-                    handed.task.skip_done()?;
-                }
-                Completion::Chunk
-            }
-            _ => {
-                return Err(Violation(
-                    "a result came of a kind that its task does not give",
-                ));
-            }
-        };
-        let Some(handed) = self.remove(number) else {
-            return Err(Violation("a result came for no task"));
-        };
-        match &handed.task.chunk {
-            Some(chunk) if chunk.left() > 0 => return Ok(Applied::Partly(handed.task)),
-            Some(_) => {}
-            None => self.finished += 1,
-        }
-        Ok(Applied::Finished(handed, completion, reply.nanos))
     }
 }

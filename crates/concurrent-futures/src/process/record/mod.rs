@@ -6,21 +6,60 @@
 //! believes it only after it has looked: the place must lie in the data of the main program, aligned,
 //! and bear the magic number, and the function that it names must lie in the program's text.
 
+use std::any::type_name;
+
+use crate::codec::{Outside, Sink};
 use crate::process::sys;
 
-/// What a record's function does: decodes the arguments, calls, and appends the encoded result, or the
-/// encoded error, to `out`. True for a result. It does not unwind.
-pub(super) type Call = fn(arguments: &[u8], out: &mut Vec<u8>) -> bool;
+/// What a record's function does: decodes the arguments, calls, and gives the encoded result, or the
+/// encoded error. True for a result. It does not unwind.
+pub(super) type Call = fn(arguments: Arguments<'_>, answer: Answer<'_>) -> bool;
+
+/// Encoded arguments.
+#[derive(Clone, Copy)]
+pub(super) struct Arguments<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) outside: Option<&'a dyn Outside>,
+}
+
+impl<'a> Arguments<'a> {
+    /// Of which nothing lies outside.
+    pub(super) fn whole(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            outside: None,
+        }
+    }
+}
+
+/// Where a result or an error goes.
+pub(super) struct Answer<'a> {
+    pub(super) bytes: &'a mut Vec<u8>,
+    pub(super) sink: Option<&'a mut dyn Sink>,
+}
+
+impl<'a> Answer<'a> {
+    /// Of which nothing goes outside.
+    pub(super) fn whole(bytes: &'a mut Vec<u8>) -> Self {
+        Self { bytes, sink: None }
+    }
+}
 
 /// Something whose calls have a record.
 pub(super) trait Callable: 'static {
-    fn call(arguments: &[u8], out: &mut Vec<u8>) -> bool;
+    fn call(arguments: Arguments<'_>, answer: Answer<'_>) -> bool;
+
+    /// The type of what is called, for people.
+    fn function() -> &'static str {
+        type_name::<Self>()
+    }
 }
 
 #[repr(C, align(16))]
 struct Record {
     magic: [u64; 2],
     call: Call,
+    function: fn() -> &'static str,
 }
 
 /// Not a number that data has by chance.
@@ -47,13 +86,29 @@ pub(super) fn name_of<C: Callable>() -> Name {
         &Record {
             magic: MAGIC,
             call: C::call,
+            function: C::function,
         }
     };
     Name::of_address(std::ptr::from_ref(record).addr())
 }
 
-/// The function of the record with this name, if there is such a record in this program.
+/// What the record with this name calls, if there is such a record in this program.
 pub(super) fn find(name: Name) -> Option<Call> {
+    let record = record(name)?;
+    // SAFETY: it is a record, as the compiler laid it down.
+    Some(unsafe { (&raw const (*record).call).read() })
+}
+
+/// The type of what the record with this name calls, for people.
+pub(super) fn function_of(name: Name) -> Option<&'static str> {
+    let record = record(name)?;
+    // SAFETY: as above.
+    let function = unsafe { (&raw const (*record).function).read() };
+    Some(function())
+}
+
+/// The record with this name. What is given is one, so that its fields can be read.
+fn record(name: Name) -> Option<*const Record> {
     let address = name.address();
     let end = address.checked_add(size_of::<Record>())?;
     if !address.is_multiple_of(align_of::<Record>()) || !sys::image().is_data(address..end) {
@@ -72,9 +127,9 @@ pub(super) fn find(name: Name) -> Option<Call> {
     if !sys::image().is_text(function) {
         return None;
     }
-    // SAFETY: 128 bits of magic at an aligned place in the program's own data make it a `Record`, as
-    // the compiler laid it down; so its field is such a function, and it lies in the program's text.
-    Some(unsafe { (&raw const (*record).call).read() })
+    // 128 bits of magic at an aligned place in the program's own data make it a `Record`, as the
+    // compiler laid it down; so its fields are such functions, and they lie in the program's text.
+    Some(record)
 }
 
 /// The name of a function pointer, which may come from a table.
@@ -116,8 +171,8 @@ mod tests {
 
     struct Nothing;
     impl Callable for Nothing {
-        fn call(_arguments: &[u8], out: &mut Vec<u8>) -> bool {
-            out.push(7);
+        fn call(_arguments: Arguments<'_>, answer: Answer<'_>) -> bool {
+            answer.bytes.push(7);
             true
         }
     }
@@ -126,8 +181,10 @@ mod tests {
     fn a_record_is_found_by_its_name_and_garbage_is_not() {
         let name = name_of::<Nothing>();
         let mut out = Vec::new();
-        assert!(find(name).expect("it is there")(&[], &mut out));
+        let call = find(name).expect("it is there");
+        assert!(call(Arguments::whole(&[]), Answer::whole(&mut out)));
         assert_eq!(out, [7]);
+        assert_eq!(function_of(name), Some(type_name::<Nothing>()));
         for garbage in [
             0,
             1,

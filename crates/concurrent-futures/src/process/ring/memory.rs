@@ -18,6 +18,16 @@ pub(in crate::process) const TASK_BYTES: usize = TASK_WORDS * size_of::<u64>() /
 /// The same for results.
 pub(in crate::process) const RESULT_BYTES: usize = RESULT_WORDS * size_of::<u64>() / 4;
 
+/// How many large payloads of a worker may be unread at a time.
+pub(in crate::process) const LARGE_SLOTS: usize = 8;
+
+/// Added to the ticket of one whose descriptor was not received, and has to come again.
+pub(in crate::process) const AGAIN: u64 = 1 << 63;
+
+/// All that the lane holds.
+pub(in crate::process) const LANE_BYTES: usize = LANE_WORDS * size_of::<u64>();
+const LANE_WORDS: usize = 1 << 14;
+
 const NOTE_WORDS: usize = 127;
 
 /// All that a pool and one worker share. Any bytes are a valid value.
@@ -29,12 +39,33 @@ pub(in crate::process) struct Memory {
     pub(in crate::process) room_bell: Padded<Bell>,
     /// The pool sleeps on it.
     pub(in crate::process) results_bell: Padded<Bell>,
-    /// Not 0 once the worker's stack has overflown.
-    pub(in crate::process) overflown: Padded<AtomicU32>,
+    pub(in crate::process) last: Padded<Last>,
     pub(in crate::process) note: Note,
+    /// For each slot of the worker's large payloads: the ticket of the last that is not read any more.
+    pub(in crate::process) returned: [AtomicU64; LARGE_SLOTS],
     slots: [Slot; SLOTS],
     pub(in crate::process) tasks: Ring<TASK_WORDS>,
     pub(in crate::process) results: Ring<RESULT_WORDS>,
+    pub(in crate::process) lane: Lane,
+}
+
+/// What the worker tells of its events and spans. Nobody waits for room in it.
+#[repr(C, align(64))]
+pub(in crate::process) struct Lane {
+    /// The most verbose level that anybody wants, as a number. The pool writes it.
+    pub(in crate::process) level: AtomicU32,
+    /// How many records the worker has dropped, for want of room.
+    pub(in crate::process) dropped: AtomicU64,
+    pub(in crate::process) records: Ring<LANE_WORDS>,
+}
+
+/// What a worker says of itself once, when it ends.
+#[repr(C)]
+pub(in crate::process) struct Last {
+    /// What it knows of its death by a signal, as `sys` writes it.
+    pub(in crate::process) fatal: AtomicU32,
+    /// Not 0 once it begins nothing more, because it has so many bytes of memory.
+    pub(in crate::process) outgrown: AtomicU64,
 }
 
 /// On a cache line of its own.

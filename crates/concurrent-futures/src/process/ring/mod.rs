@@ -20,7 +20,9 @@ mod word;
 #[cfg(not(concurrent_futures_loom))]
 pub(super) use bell::Bell;
 #[cfg(not(concurrent_futures_loom))]
-pub(super) use memory::{Memory, RESULT_BYTES, SLOTS, TASK_BYTES};
+pub(super) use memory::{
+    AGAIN, LANE_BYTES, LARGE_SLOTS, Lane, Memory, RESULT_BYTES, SLOTS, TASK_BYTES,
+};
 #[cfg(any(all(test, not(concurrent_futures_loom)), fuzzing))]
 pub(super) use queue::Ring;
 #[cfg(not(concurrent_futures_loom))]

@@ -75,6 +75,12 @@ impl<const WORDS: usize> Ring<WORDS> {
         self.tail.0.load(Ordering::Acquire) != reader.head
     }
 
+    /// Where the writer is: all that it has written up to now lies before this.
+    pub(in crate::process) fn position(&self) -> u64 {
+        // Acquire: pairs with the release of the writer.
+        self.tail.0.load(Ordering::Acquire)
+    }
+
     /// Another process scribbles over the cursors.
     #[cfg(any(all(test, not(concurrent_futures_loom)), fuzzing))]
     pub(in crate::process) fn scribble(
@@ -179,6 +185,11 @@ pub(in crate::process) struct Reader {
 }
 
 impl Reader {
+    /// Whether there is something to read before this position of the writer's.
+    pub(in crate::process) fn is_before(&self, position: u64) -> bool {
+        self.head < position
+    }
+
     /// Reads the next frame and appends its payload to `out`; `None` if there is none.
     ///
     /// # Errors

@@ -286,7 +286,7 @@ fn memory_that_nobody_has_written_is_empty_and_each_place_of_its_own() {
     assert_eq!(Reader::default().read(&memory.tasks, &mut out), Ok(None));
     assert_eq!(Reader::default().read(&memory.results, &mut out), Ok(None));
     assert_eq!(memory.note.read(), None);
-    assert_eq!(memory.overflown.0.load(Ordering::Relaxed), 0);
+    assert_eq!(memory.last.0.fatal.load(Ordering::Relaxed), 0);
     let bells = [
         &memory.tasks_bell.0,
         &memory.room_bell.0,

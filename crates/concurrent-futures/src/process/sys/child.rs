@@ -15,6 +15,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{
@@ -45,6 +46,8 @@ pub(in crate::process) struct Launch<'a> {
     pub(in crate::process) stack_size: Option<usize>,
     /// The worker's end of the channel, its descriptor 0.
     pub(in crate::process) stdin: OwnedFd,
+    /// Its stdout and stderr, if not ours.
+    pub(in crate::process) output: Option<[OwnedFd; 2]>,
 }
 
 impl Launch<'_> {
@@ -62,6 +65,7 @@ impl Launch<'_> {
             anchor: program::anchor_offset(),
             parent: std::process::id(),
             stack_size: self.stack_size.unwrap_or(DEFAULT_STACK_SIZE),
+            depth: mark::depth().saturating_add(1),
             name: OsString::from(self.name),
         };
         let mut command = Command::new(self.program.path());
@@ -79,6 +83,9 @@ impl Launch<'_> {
         command.env(mark::VARIABLE, mark.to_value());
         if let Some(path) = self.current_dir {
             command.current_dir(path);
+        }
+        if let Some([stdout, stderr]) = self.output {
+            command.stdout(stdout).stderr(stderr);
         }
         let mut spawned = command
             .process_group(0)
@@ -202,6 +209,50 @@ impl Child {
     /// Whether it is running, or stopped.
     pub(in crate::process) fn is_alive(&self) -> bool {
         !self.is_reaped && matches!(look(self.id()), Ok(None))
+    }
+
+    /// The signal that has stopped it, while it is stopped. What a debugger does to it is no such stop.
+    pub(in crate::process) fn stopped_by(&self) -> Option<i32> {
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        let status = retry_on_intr(|| waitid(self.id(), options))
+            .ok()
+            .flatten()?;
+        status.stopping_signal()
+    }
+
+    /// Whether a debugger, or a tool like one, is attached to it.
+    ///
+    /// To be called while it was not waited for, so that its number is its own.
+    pub(in crate::process) fn is_traced(&self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let is_other = |line: &str| {
+            line.strip_prefix("TracerPid:")
+                .is_some_and(|pid| pid.trim() != "0")
+        };
+        status.is_ok_and(|status| status.lines().any(is_other))
+    }
+
+    /// How long its threads have run, together. It stays the same while it is stopped.
+    ///
+    /// To be called while it was not waited for, so that its number is its own.
+    pub(in crate::process) fn cpu_time(&self) -> Option<Duration> {
+        let mut clock = 0;
+        // SAFETY: the place is of the right type.
+        if unsafe { libc::clock_getcpuclockid(self.pid.as_raw_nonzero().get(), &raw mut clock) }
+            != 0
+        {
+            return None;
+        }
+        let mut time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: as above.
+        if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
+            return None;
+        }
+        let (seconds, nanos) = (time.tv_sec.try_into().ok()?, time.tv_nsec.try_into().ok()?);
+        Some(Duration::new(seconds, nanos))
     }
 
     /// Sends a signal to the worker and everything in its group.
@@ -344,6 +395,32 @@ mod tests {
             assert!(child.is_alive());
             child.signal_group(Signal::TERM).expect("it is alive");
             assert_eq!(child.reap(), Exit::Signal(libc::SIGTERM));
+        }
+    }
+
+    #[test]
+    fn a_worker_is_stopped_until_it_goes_on_and_runs_no_more_meanwhile() {
+        for watch in WAYS {
+            let mut child = shell("kill -STOP $$; exec sleep 1000", watch);
+            let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
+            waitid(WaitId::Pid(child.pid), stopped).expect("it is a child");
+            assert_eq!(child.stopped_by(), Some(libc::SIGSTOP));
+            assert_eq!(
+                child.stopped_by(),
+                Some(libc::SIGSTOP),
+                "it was only looked at"
+            );
+            let time = child.cpu_time().expect("it is a child");
+            assert!(time > Duration::ZERO);
+            assert_eq!(child.cpu_time(), Some(time));
+            child.signal_group(Signal::CONT).expect("it is alive");
+            assert_eq!(child.stopped_by(), None);
+            while child.cpu_time() == Some(time) {
+                thread::yield_now();
+            }
+            child.signal_group(Signal::KILL).expect("it is alive");
+            assert_eq!(child.reap(), Exit::Signal(libc::SIGKILL));
+            assert_eq!(child.stopped_by(), None);
         }
     }
 

@@ -43,7 +43,7 @@ use super::image::image;
 use super::leave::exit_now;
 use super::mark::{self, Mark};
 use super::program::{ANCHOR_MAGIC, anchor_offset};
-use super::{descriptors, overflow, signals, watchdog};
+use super::{descriptors, fatal, signals, watchdog};
 use crate::process::worker::serve;
 
 /// The exit code of a worker that cannot begin its work.
@@ -298,6 +298,7 @@ fn secured(mark: Mark) -> Start {
 /// The rest of this process's life: this thread becomes the watchdog, and another one runs tasks.
 fn take_over(start: Start) -> ! {
     let Start { mark, socket } = start;
+    mark::set_depth(mark.depth);
     signals::set_up();
     set_name(&mark.name);
     let watched = match descriptors::moved_up(socket.as_fd()) {
@@ -327,7 +328,7 @@ fn run(channel: Channel) -> ! {
     }
 
     let _end = EndWithThread;
-    if let Err(error) = overflow::watch_this_thread() {
+    if let Err(error) = fatal::watch_this_thread() {
         cannot_start(&format!("its stack cannot be watched: {error}"));
     }
     let mut hello = vec![0; MAX_MESSAGE];

@@ -13,7 +13,7 @@ static GENERATION: AtomicU32 = AtomicU32::new(0);
 pub(in crate::process) fn generation() -> u32 {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(|| {
-        // SAFETY: the function that is registered adds to an atomic, which is allowed in a forked copy. It fails only
+        // SAFETY: the function that is registered sets atomics, which is allowed in a forked copy. It fails only
         // without memory, and then copies are not noticed.
         let _ = unsafe { libc::pthread_atfork(None, None, Some(count)) };
     });
@@ -23,4 +23,5 @@ pub(in crate::process) fn generation() -> u32 {
 /// Runs in the copy, on its only thread, before `fork` returns there.
 extern "C" fn count() {
     GENERATION.fetch_add(1, Relaxed);
+    crate::id::forked();
 }

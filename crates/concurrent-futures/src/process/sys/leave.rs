@@ -1,4 +1,4 @@
-//! The end of a worker that nobody has killed.
+//! The end of a worker that nobody has killed, and what is buffered until then.
 
 use std::io::Write;
 use std::sync::mpsc;
@@ -36,10 +36,27 @@ pub(super) fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-fn flush() {
-    // There is nobody left to tell that it failed.
+/// Writes what is buffered for stdout and stderr, by std and by C.
+///
+/// Other streams of C are left alone: one that a thread reads from is locked for as long as it waits.
+pub(in crate::process) fn flush_output() {
+    unsafe extern "C" {
+        static stdout: *mut libc::FILE;
+        static stderr: *mut libc::FILE;
+    }
+    // There is nobody to tell that it failed.
     let _ = std::io::stdout().flush();
     let _ = std::io::stderr().flush();
+    // SAFETY: the C library has set both before any code of the program runs, to statics of its own, which stay where
+    // they are when a task closes them. A null, if a task sets them to that, means all streams.
+    unsafe {
+        libc::fflush(stdout);
+        libc::fflush(stderr);
+    }
+}
+
+fn flush() {
+    flush_output();
     // SAFETY: a null pointer means all streams.
     unsafe { libc::fflush(std::ptr::null_mut()) };
 }

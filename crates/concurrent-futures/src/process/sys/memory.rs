@@ -1,6 +1,7 @@
 //! Anonymous files in memory, and mappings that are undone when dropped.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 
@@ -64,8 +65,8 @@ pub(super) enum Access {
     /// Reads and writes, seen by everybody who maps the file. A copy of this process made by `fork` does not have the
     /// mapping: it would be a second writer with the same cursors.
     Shared,
-    /// Reads. The mapping is private, since before Linux 6.7 a file sealed against writes cannot be mapped otherwise.
-    ReadOnly,
+    /// Reads what others write.
+    SharedReadOnly,
 }
 
 /// Mapped memory of at least one byte, given back when dropped.
@@ -88,7 +89,7 @@ impl Mapping {
     pub(super) fn new(descriptor: impl AsFd, length: usize, access: Access) -> io::Result<Self> {
         let (protection, flags) = match access {
             Access::Shared => (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED),
-            Access::ReadOnly => (ProtFlags::READ, MapFlags::PRIVATE),
+            Access::SharedReadOnly => (ProtFlags::READ, MapFlags::SHARED),
         };
         // SAFETY: with a null address the kernel chooses a free place, so no memory of ours is replaced.
         let start = unsafe {
@@ -130,5 +131,19 @@ impl Drop for Mapping {
             // leaves it in place, which harms nobody.
             let _ = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
         }
+    }
+}
+
+/// Asks for huge pages where this memory lies, which holds nothing yet. It is a wish only.
+pub(super) fn prefer_huge_pages(room: &mut [MaybeUninit<u8>]) {
+    let page = rustix::param::page_size();
+    let range = room.as_mut_ptr_range();
+    let start = range
+        .start
+        .map_addr(|address| address.next_multiple_of(page));
+    let length = (range.end.addr() / page * page).saturating_sub(start.addr());
+    if length > 0 {
+        // SAFETY: whole pages within the range; the advice changes nothing that a program can see.
+        let _ = unsafe { madvise(start.cast(), length, Advice::LinuxHugepage) };
     }
 }

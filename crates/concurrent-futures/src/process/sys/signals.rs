@@ -78,7 +78,7 @@ pub(super) fn set_up() {
     set(libc::SIGPIPE, libc::SIG_IGN, 0);
     // What Ctrl-C means is the pool's to decide. A handler and not SIG_IGN, which the programs that tasks start would
     // inherit.
-    handle(libc::SIGINT, do_nothing, libc::SA_RESTART);
+    survive(libc::SIGINT);
     // A worker is not in the terminal's foreground group, so a task that reads from the terminal or sets it up
     // would be stopped. Ignored, reading fails and setting up succeeds. A handler would not do: the call is started
     // again after it, and again.
@@ -90,6 +90,11 @@ pub(super) fn set_up() {
         libc::sigemptyset(none.as_mut_ptr());
         libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
     }
+}
+
+/// Makes a signal that would end this process do nothing. Programs that tasks start have its default.
+pub(super) fn survive(signal: libc::c_int) {
+    handle(signal, do_nothing, libc::SA_RESTART);
 }
 
 /// Never called in a forked copy that matters, and touches nothing.
@@ -114,6 +119,11 @@ pub(super) fn follow(parent: u32) {
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal as libc::c_ulong, 0, 0, 0) };
 }
 
+/// Whether this process is not the worker, but one that a task has made by `fork`.
+pub(super) fn is_forked() -> bool {
+    std::process::id() != SELF.load(Relaxed)
+}
+
 /// Whether the process that started this one is still its parent.
 pub(super) fn has_parent() -> bool {
     std::os::unix::process::parent_id() == PARENT.load(Relaxed)
@@ -128,7 +138,7 @@ unsafe extern "C" fn parent_may_have_died(
 ) {
     // Only system calls, which are allowed here; `errno` is not touched, since rustix calls the kernel itself and
     // these two of libc cannot fail.
-    if std::process::id() == SELF.load(Relaxed) && !has_parent() {
+    if !is_forked() && !has_parent() {
         end_group();
     }
 }

@@ -1,6 +1,9 @@
 //! Inside a worker process: what it does from its takeover to its end.
 
+mod forward;
+mod growth;
 mod init;
+mod large;
 mod serve;
 
 pub(super) use init::can_begin;

@@ -3,40 +3,46 @@
 use std::os::fd::OwnedFd;
 use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::forward::Forwarding;
+use super::growth::Growth;
+use crate::codec;
+use crate::cpus;
 use crate::error::{Direction, Ran, TaskError};
 use crate::id::TaskId;
 use crate::process::call::encode_error;
-use crate::process::frame::{ReplyHeader, TaskHeader, reply, split_u64, task};
+use crate::process::frame::{ReplyHeader, TaskHeader, reply, task};
+use crate::process::large::{Lease, Outgoing, Placed};
 use crate::process::patience::{FEW, Patience};
-use crate::process::record::{self, Call};
+use crate::process::record::{self, Answer, Arguments, Call};
 use crate::process::ring::{Memory, RESULT_BYTES, Reader, Violation, Writer};
-use crate::process::sys::{self, Channel, Mapped, Sealed, Segment, futex};
+use crate::process::sys::{self, Channel, Limits, Segment, futex};
 use crate::process::{carried, clock, items};
 use crate::task::RemoteCurrent;
 
+use super::large::{Inbox, LargeArguments, Outbox};
+
 /// What a worker is told when it begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::process) struct Hello {
     pub(in crate::process) max_payload: u64,
     pub(in crate::process) has_initializer: bool,
+    /// What a task has written is to leave the process before its result.
+    pub(in crate::process) flushes: bool,
+    pub(in crate::process) limits: Limits,
+    /// With how many bytes of memory it begins nothing more.
+    pub(in crate::process) max_memory: Option<u64>,
+    /// Its share of the CPUs.
+    pub(in crate::process) cpus: usize,
 }
 
 impl Hello {
-    pub(in crate::process) fn to_bytes(self) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.max_payload.to_le_bytes());
-        bytes[8] = u8::from(self.has_initializer);
-        bytes
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (max_payload, rest) = split_u64(bytes).ok()?;
-        Some(Self {
-            max_payload,
-            has_initializer: *rest.first()? != 0,
-        })
+    pub(in crate::process) fn to_bytes(&self) -> Result<Vec<u8>, TaskError> {
+        let mut bytes = Vec::new();
+        codec::encode(self, &mut bytes)?;
+        Ok(bytes)
     }
 }
 
@@ -45,7 +51,7 @@ static HAS_NOTE: AtomicBool = AtomicBool::new(false);
 
 /// Runs tasks until the pool says to leave, or is gone.
 pub(in crate::process) fn serve(hello: &[u8], segment: OwnedFd, channel: Channel) -> ! {
-    let Some(hello) = Hello::from_bytes(hello) else {
+    let Ok(hello) = codec::decode::<Hello>(hello) else {
         sys::leave(BROKEN);
     };
     let Ok(memory) = Segment::<Memory>::open(segment) else {
@@ -53,22 +59,29 @@ pub(in crate::process) fn serve(hello: &[u8], segment: OwnedFd, channel: Channel
     };
     // Until the process ends: panic hook and signal handler write to it.
     let memory: &'static Memory = Box::leak(Box::new(memory));
-    sys::set_overflow_note(&memory.overflown.0);
+    sys::set_fatal_note(&memory.last.0.fatal);
     note_panics(memory);
+    cpus::set_share(hello.cpus);
     let mut worker = Worker {
         memory,
         channel,
+        forwarding: Forwarding::new(memory),
         max_payload: hello.max_payload,
+        flushes: hello.flushes,
         tasks: Reader::default(),
         results: Writer::default(),
         patience: Patience::new(),
         run_length: 0,
         now: clock::now(),
         out: Vec::new(),
-        files_sent: 0,
+        inbox: Inbox::default(),
+        outbox: Outbox::default(),
         is_spent: false,
+        finalizer: None,
+        growth: Growth::new(hello.max_memory),
+        is_outgrown: false,
     };
-    match worker.work(hello) {
+    match worker.work(&hello) {
         Ok(()) => sys::leave(0),
         Err(violation) => {
             memory.note.write(violation.0);
@@ -94,7 +107,9 @@ fn note_panics(memory: &'static Memory) {
 struct Worker {
     memory: &'static Memory,
     channel: Channel,
+    forwarding: Forwarding,
     max_payload: u64,
+    flushes: bool,
     tasks: Reader,
     results: Writer,
     patience: Patience,
@@ -104,28 +119,33 @@ struct Worker {
     now: u64,
     /// What a call has given; kept for its memory.
     out: Vec<u8>,
-    /// How many results went by the channel.
-    files_sent: u64,
+    inbox: Inbox,
+    outbox: Outbox,
     /// It cannot do all that a worker has to.
     is_spent: bool,
-}
-
-/// How often, a millisecond apart, a large result is tried to be sent.
-const MOST_TRIES: usize = 10_000;
-
-/// The system is short of something for the moment.
-fn is_passing(error: &std::io::Error) -> bool {
-    const ETOOMANYREFS: i32 = 109;
-    error.kind() == std::io::ErrorKind::WouldBlock || error.raw_os_error() == Some(ETOOMANYREFS)
+    /// What is to be run when it leaves, with its arguments.
+    finalizer: Option<(TaskHeader, Vec<u8>)>,
+    growth: Growth,
+    /// It has too much memory. The pool knows by the result before; it takes back what lies ready and may
+    /// run elsewhere, and tells this worker to leave.
+    is_outgrown: bool,
 }
 
 /// Memory that a single large value has taken is given back.
 const MOST_KEPT: usize = 1 << 20;
 
 impl Worker {
-    fn work(&mut self, hello: Hello) -> Result<(), Violation> {
+    fn work(&mut self, hello: &Hello) -> Result<(), Violation> {
+        if let Err(error) = hello.limits.impose() {
+            encode_error(&TaskError::failed(error), &mut self.out);
+            let out = std::mem::take(&mut self.out);
+            self.reply(reply::NO_LIMITS, &[], &out, None)?;
+            self.tell();
+            return Ok(());
+        }
         if !hello.has_initializer {
-            self.reply(reply::READY, &[], &[])?;
+            self.forwarding.settle();
+            self.reply(reply::READY, &[], &[], None)?;
             self.tell();
         }
         let mut frame = Vec::new();
@@ -137,6 +157,7 @@ impl Worker {
             match self.next(&mut frame)? {
                 task::RUN => {
                     self.run(&frame)?;
+                    self.forwarding.end();
                     if self.is_spent {
                         return Ok(());
                     }
@@ -146,7 +167,8 @@ impl Worker {
                         return Ok(());
                     }
                 }
-                task::LEAVE => return Ok(()),
+                task::FINALIZE => self.finalizer = Some(self.told(&frame)?),
+                task::LEAVE => return self.finalize(),
                 _ => return Err(Violation("a frame of an unknown kind")),
             }
         }
@@ -187,19 +209,15 @@ impl Worker {
         let slot = self.memory.slot(header.number);
         // Also if it was taken back: what comes by the channel keeps to the order of the frames. If it
         // does not come, this worker is of no use any more, and another one gets the task.
-        let large = match header.is_large {
-            true => Some(self.receive(arguments)?),
-            false => None,
-        };
-        let arguments = large.as_deref().unwrap_or(arguments);
-        if !slot.start(header.number, self.now) {
+        let (large, arguments) = self.receive(header, arguments)?;
+        let may_begin = !self.is_outgrown || header.is_pinned;
+        if !may_begin || !slot.start(header.number, self.now) {
             return Ok(());
         }
-        if HAS_NOTE.swap(false, Ordering::Relaxed) {
-            self.memory.note.clear();
-        }
+        self.clear_note();
         let begun = self.now;
         let number = header.number;
+        self.forwarding.begin(number);
         let name = carried::name_in(carried)?;
         let _current = TaskId::from_number(header.id)
             .map(|id| RemoteCurrent::enter(id, name, number, self.memory));
@@ -213,44 +231,48 @@ impl Worker {
             nanos: end.saturating_sub(begun),
         };
         if header.items == 0 {
-            let mut kind = match call {
-                Ok(call) if call(arguments, &mut self.out) => reply::VALUE,
-                Ok(_) => reply::ERROR,
-                Err(error) => {
-                    encode_error(&error, &mut self.out);
-                    reply::ERROR
-                }
-            };
+            let (mut kind, mut lease) = self.call(call, &large, arguments);
             if let Err(error) = carried::leave_all()
                 && kind == reply::VALUE
             {
+                lease = None;
                 self.out.clear();
                 encode_error(&error, &mut self.out);
                 kind = reply::ERROR;
             }
-            drop(large);
-            let kind = self.bound(kind, reply::ERROR);
+            let kind = self.bound(kind, reply::ERROR, &mut lease) | self.kept(large);
+            self.flush();
             self.now = clock::now();
             if !slot.finish(number) {
                 halt();
             }
+            let nanos = nanos(self.now);
+            // Before the result is told, so that nothing is begun after it.
+            self.look_at_memory();
             let out = std::mem::take(&mut self.out);
-            self.reply(kind, &nanos(self.now).to_bytes(), &out)?;
+            self.reply(kind, &nanos.to_bytes(), &out, lease)?;
             self.out = out;
         } else {
-            self.run_items(header, arguments, call)?;
+            match &large {
+                Some(large) => large.with(arguments, |arguments| {
+                    self.run_items(header, arguments.bytes, call)
+                })?,
+                None => self.run_items(header, arguments, call)?,
+            }
             let left = carried::leave_all();
+            let kept = self.kept(large);
+            self.flush();
             self.now = clock::now();
             if !slot.finish(number) {
                 halt();
             }
             let end = nanos(self.now).to_bytes();
             match left {
-                Ok(()) => self.reply(reply::END, &end, &[])?,
+                Ok(()) => self.reply(reply::END | kept, &end, &[], None)?,
                 Err(error) => {
                     let mut out = Vec::new();
                     encode_error(&error, &mut out);
-                    self.reply(reply::ERROR, &end, &out)?;
+                    self.reply(reply::ERROR | kept, &end, &out, None)?;
                 }
             }
         }
@@ -289,41 +311,55 @@ impl Worker {
                     self.out.extend_from_slice(item.bytes);
                     reply::ITEM_ERROR
                 }
-                Ok(call) if call(item.bytes, &mut self.out) => reply::ITEM_VALUE,
+                Ok(call) if call(Arguments::whole(item.bytes), Answer::whole(&mut self.out)) => {
+                    reply::ITEM_VALUE
+                }
                 Ok(_) => reply::ITEM_ERROR,
                 Err(error) => {
                     encode_error(error, &mut self.out);
                     reply::ITEM_ERROR
                 }
             };
-            let kind = self.bound(kind, reply::ITEM_ERROR);
+            let kind = self.bound(kind, reply::ITEM_ERROR, &mut None);
+            self.flush();
             let out = std::mem::take(&mut self.out);
-            self.reply(kind, &[], &out)?;
+            self.reply(kind, &[], &out, None)?;
             self.out = out;
+            if self.growth.is_limited() {
+                self.now = clock::now();
+                self.look_at_memory();
+                if self.is_outgrown {
+                    break;
+                }
+            }
         }
         Ok(())
+    }
+
+    /// If this process has too much memory by now, says so, for the pool to see with the next frame.
+    fn look_at_memory(&mut self) {
+        if let Some(bytes) = self.growth.beyond(self.now) {
+            // Relaxed: published with that frame.
+            self.memory.last.0.outgrown.store(bytes, Ordering::Relaxed);
+            self.is_outgrown = true;
+        }
     }
 
     /// True if the worker is ready for tasks.
     fn initialize(&mut self, frame: &[u8]) -> Result<bool, Violation> {
         let (header, arguments) = TaskHeader::split(frame)?;
-        let large = match header.is_large {
-            true => Some(self.receive(arguments)?),
-            false => None,
-        };
-        let arguments = large.as_deref().unwrap_or(arguments);
-        let is_ready = match find(header) {
-            Ok(call) => call(arguments, &mut self.out),
-            Err(error) => {
-                encode_error(&error, &mut self.out);
-                false
-            }
-        };
+        let (large, arguments) = self.receive(header, arguments)?;
+        // What it gives is nothing, so that it is not large.
+        let (kind, _) = self.call(find(header), &large, arguments);
+        let is_ready = kind == reply::VALUE;
+        let kept = self.kept(large);
+        self.forwarding.settle();
+        self.flush();
         let out = std::mem::take(&mut self.out);
         if is_ready {
-            self.reply(reply::READY, &[], &[])?;
+            self.reply(reply::READY | kept, &[], &[], None)?;
         } else {
-            self.reply(reply::NOT_READY, &[], &out)?;
+            self.reply(reply::NOT_READY, &[], &out, None)?;
         }
         self.out = out;
         self.now = clock::now();
@@ -331,9 +367,93 @@ impl Worker {
         Ok(is_ready)
     }
 
+    /// What is to be called later.
+    fn told(&mut self, frame: &[u8]) -> Result<(TaskHeader, Vec<u8>), Violation> {
+        let (header, arguments) = TaskHeader::split(frame)?;
+        let (large, arguments) = self.receive(header, arguments)?;
+        let arguments = match large {
+            Some(large) => large.with(arguments, |arguments| arguments.bytes.to_vec()),
+            None => arguments.to_vec(),
+        };
+        Ok((header, arguments))
+    }
+
+    /// The last thing that this process does for the pool.
+    fn finalize(&mut self) -> Result<(), Violation> {
+        let Some((header, arguments)) = self.finalizer.take() else {
+            return Ok(());
+        };
+        self.clear_note();
+        let (kind, _) = self.call(find(header), &None, &arguments);
+        self.flush();
+        if kind != reply::VALUE {
+            let out = std::mem::take(&mut self.out);
+            self.reply(reply::NOT_FINALIZED, &[], &out, None)?;
+            self.tell();
+        }
+        Ok(())
+    }
+
+    /// What comes now is another one's panic.
+    fn clear_note(&self) {
+        if HAS_NOTE.swap(false, Ordering::Relaxed) {
+            self.memory.note.clear();
+        }
+    }
+
+    /// Calls a function. What it gives is in `out`, and a part of it in the lease.
+    fn call(
+        &mut self,
+        call: Result<Call, TaskError>,
+        large: &Option<LargeArguments>,
+        arguments: &[u8],
+    ) -> (u32, Option<Lease>) {
+        let Self {
+            out,
+            outbox,
+            memory,
+            max_payload,
+            ..
+        } = self;
+        let call = match call {
+            Ok(call) => call,
+            Err(error) => {
+                encode_error(&error, out);
+                return (reply::ERROR, None);
+            }
+        };
+        outbox.collect(memory);
+        let mut outgoing = Outgoing::new(&outbox.shelf, *max_payload);
+        let answer = Answer {
+            bytes: out,
+            sink: Some(&mut outgoing),
+        };
+        let is_value = match large {
+            Some(large) => large.with(arguments, |arguments| call(arguments, answer)),
+            None => call(Arguments::whole(arguments), answer),
+        };
+        let wanted = outgoing.wanted();
+        if !is_value {
+            return (reply::ERROR, None);
+        }
+        if wanted > *max_payload {
+            let size = wanted.saturating_add(out.len() as u64);
+            out.clear();
+            encode_error(&TaskError::too_large(size, *max_payload, Ran::Yes), out);
+            return (reply::ERROR, None);
+        }
+        (reply::VALUE, outgoing.into_lease())
+    }
+
+    fn flush(&self) {
+        if self.flushes {
+            sys::flush_output();
+        }
+    }
+
     /// A value beyond the limit becomes an error.
-    fn bound(&mut self, kind: u32, error_kind: u32) -> u32 {
-        let size = self.out.len() as u64;
+    fn bound(&mut self, kind: u32, error_kind: u32, lease: &mut Option<Lease>) -> u32 {
+        let size = (self.out.len() + lease.as_ref().map_or(0, Lease::length)) as u64;
         let limit = if error_kind == reply::ITEM_ERROR {
             self.max_payload.min(items::MOST_BYTES)
         } else {
@@ -342,29 +462,85 @@ impl Worker {
         if size <= limit || kind == error_kind {
             return kind;
         }
+        *lease = None;
         self.out.clear();
         encode_error(&TaskError::too_large(size, limit, Ran::Yes), &mut self.out);
         error_kind
     }
 
-    /// Arguments that came as a file of their own.
-    fn receive(&mut self, length: &[u8]) -> Result<Mapped, Violation> {
-        let (length, _) = split_u64(length)?;
-        let length = usize::try_from(length).map_err(|_| Violation("a length beyond memory"))?;
-        let mut byte = [0; 1];
-        let received = self.channel.receive(&mut byte, true);
-        let descriptor = received.ok().and_then(|(_, mut all)| all.pop());
-        descriptor
-            .and_then(|descriptor| Mapped::accept(descriptor, length).ok())
-            .ok_or(Violation("the arguments did not come with their frame"))
+    /// Large arguments, if these are, and what the frame has of them.
+    fn receive<'a>(
+        &mut self,
+        header: TaskHeader,
+        arguments: &'a [u8],
+    ) -> Result<(Option<LargeArguments>, &'a [u8]), Violation> {
+        if !header.is_large {
+            return Ok((None, arguments));
+        }
+        let (large, rest) = self.inbox.receive(arguments, &self.channel)?;
+        Ok((Some(large), rest))
+    }
+
+    /// What is said at the end of a task that has kept a part of its arguments.
+    fn kept(&mut self, large: Option<LargeArguments>) -> u32 {
+        let has_kept = large.is_some_and(|large| self.inbox.has_kept(large));
+        if has_kept { reply::KEPT } else { 0 }
     }
 
     /// Puts a frame into the ring of results, as soon as there is room.
-    fn reply(&mut self, kind: u32, header: &[u8], bytes: &[u8]) -> Result<(), Violation> {
-        if bytes.len() > RESULT_BYTES {
-            return self.reply_large(kind, header, bytes);
+    fn reply(
+        &mut self,
+        kind: u32,
+        header: &[u8],
+        bytes: &[u8],
+        lease: Option<Lease>,
+    ) -> Result<(), Violation> {
+        if lease.is_none() && bytes.len() <= RESULT_BYTES {
+            return self.write(kind, &[header, bytes]);
         }
-        self.write(kind, &[header, bytes])
+        match self.send_large(bytes, lease) {
+            Ok((placed, true)) => self.write(kind | reply::LARGE, &[header, &placed]),
+            Ok((placed, false)) => self.write(kind | reply::LARGE, &[header, &placed, bytes]),
+            Err(error) => {
+                // A task has closed the channel, maybe: the next one gets another worker.
+                // Not if the next one would have the same limit.
+                self.is_spent = error.kind() != std::io::ErrorKind::FileTooLarge;
+                let error =
+                    TaskError::codec("a large result", error).going(Direction::EncodeResult);
+                let mut out = Vec::new();
+                encode_error(&error, &mut out);
+                let flags = kind & reply::KEPT;
+                let kind = match kind & !reply::KEPT {
+                    reply::VALUE => reply::ERROR,
+                    reply::ITEM_VALUE => reply::ITEM_ERROR,
+                    other => other,
+                };
+                self.write(kind | flags, &[header, &out])
+            }
+        }
+    }
+
+    /// Makes a large result known to the pool. True if all of it lies in the memory.
+    fn send_large(
+        &mut self,
+        bytes: &[u8],
+        lease: Option<Lease>,
+    ) -> std::io::Result<([u8; Placed::BYTES], bool)> {
+        self.outbox.collect(self.memory);
+        let mut outgoing = Outgoing::new(&self.outbox.shelf, u64::MAX).with(lease);
+        let value_at = match bytes.len() > RESULT_BYTES {
+            true => Some(outgoing.append(bytes)?),
+            false => None,
+        };
+        let lease = outgoing.into_lease().ok_or(std::io::ErrorKind::NotFound)?;
+        let bell = &self.memory.results_bell.0;
+        let wake = || {
+            if bell.ring() {
+                futex::wake(bell.word().0);
+            }
+        };
+        let placed = self.outbox.send(lease, value_at, &self.channel, wake)?;
+        Ok((placed, value_at.is_some()))
     }
 
     fn write(&mut self, kind: u32, parts: &[&[u8]]) -> Result<(), Violation> {
@@ -384,51 +560,17 @@ impl Worker {
         Ok(())
     }
 
-    /// The file goes first, so that it is there when its frame is read.
-    fn reply_large(&mut self, kind: u32, header: &[u8], bytes: &[u8]) -> Result<(), Violation> {
-        let number = self.files_sent.to_le_bytes();
-        let sent = Sealed::of(bytes).and_then(|sealed| {
-            for _ in 0..MOST_TRIES {
-                match self.channel.send(&number, &[sealed.descriptor()]) {
-                    // Others wait to be read: the pool is behind.
-                    Err(error) if is_passing(&error) => {
-                        self.tell();
-                        std::thread::sleep(Duration::from_millis(1));
-                    }
-                    result => return result,
-                }
-            }
-            Err(std::io::ErrorKind::TimedOut.into())
-        });
-        match sent {
-            Ok(()) => {
-                self.files_sent += 1;
-                let length = (bytes.len() as u64).to_le_bytes();
-                self.write(kind | reply::LARGE, &[header, &length])
-            }
-            Err(error) => {
-                // A task has closed the channel, maybe: the next one gets another worker.
-                self.is_spent = true;
-                let error =
-                    TaskError::codec("a large result", error).going(Direction::EncodeResult);
-                let mut out = Vec::new();
-                encode_error(&error, &mut out);
-                let kind = match kind {
-                    reply::VALUE => reply::ERROR,
-                    reply::ITEM_VALUE => reply::ITEM_ERROR,
-                    other => other,
-                };
-                self.write(kind, &[header, &out])
-            }
-        }
-    }
-
     /// Wakes the pool if it sleeps.
     fn tell(&self) {
-        let bell = &self.memory.results_bell.0;
-        if bell.ring() {
-            futex::wake(bell.word().0);
-        }
+        tell_pool(self.memory);
+    }
+}
+
+/// Wakes the pool if it sleeps.
+pub(super) fn tell_pool(memory: &Memory) {
+    let bell = &memory.results_bell.0;
+    if bell.ring() {
+        futex::wake(bell.word().0);
     }
 }
 

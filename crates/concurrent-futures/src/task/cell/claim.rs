@@ -13,7 +13,7 @@ use crate::error::{Clock, Ran, Rejection, TaskError};
 use crate::id::OwnerId;
 use crate::task::extras::Extras;
 use crate::task::outcome::Outcome;
-use crate::task::payload::Payload;
+use crate::task::payload::Encoded;
 use crate::task::state::{self, State};
 
 /// The right of a promise to make the result.
@@ -68,7 +68,7 @@ impl<T: Send + 'static> Claimable<T> {
         };
         let outcome = match &stored {
             Stored::Ready(result) => Outcome::of(result),
-            Stored::Encoded { .. } => Outcome::Succeeded,
+            Stored::Encoded { .. } | Stored::Bytes { .. } => Outcome::Succeeded,
         };
         // SAFETY: the cell of a `Claimable<T>` is a `Cell<Outside<T>>`; its job is `()`, so the
         // stage is empty, and the claim gives the right to fill it.
@@ -115,12 +115,12 @@ impl Remote {
 
     /// Gives the value as bytes, which are decoded by who takes the result. Does nothing if the
     /// task is final already.
-    pub(crate) fn fulfil(self, bytes: Payload) {
+    pub(crate) fn fulfil(self, value: Encoded) {
         if self.cell.state().claim_unfinished() {
             self.cell.stop_clocks();
             // SAFETY: the job is `()`, so the stage is empty, and the claim gives the right to fill
             // it; the decoder was made for the type of the cell, in `new`.
-            unsafe { (self.cell.header().vtable.put_encoded)(self.cell.0, bytes, self.decoder) };
+            unsafe { (self.cell.header().vtable.put_encoded)(self.cell.0, value, self.decoder) };
             self.cell.clone().publish(Outcome::Succeeded);
         }
     }

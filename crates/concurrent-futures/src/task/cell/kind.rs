@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use crate::error::{Direction, TaskError};
 use crate::panic;
-use crate::task::payload::Payload;
+use crate::task::payload::Encoded;
 
 /// What sorts of tasks differ in.
 pub(super) trait Kind: 'static {
@@ -19,11 +19,11 @@ pub(super) trait Kind: 'static {
 
     /// # Safety
     /// The decoder was made for `Output`.
-    unsafe fn store_encoded(bytes: Payload, decoder: AnyDecoder) -> Self::Stored;
+    unsafe fn store_encoded(value: Encoded, decoder: AnyDecoder) -> Self::Stored;
 }
 
 /// Makes a value of its encoding.
-pub(in crate::task) type Decoder<T> = fn(&[u8]) -> Result<T, TaskError>;
+pub(in crate::task) type Decoder<T> = fn(&Encoded) -> Result<T, TaskError>;
 
 /// A decoder that has forgotten what it decodes, for who does not know the type of a task.
 #[derive(Clone, Copy)]
@@ -68,7 +68,7 @@ where
     fn error(stored: &mut Self::Stored) -> Option<&TaskError> {
         stored.as_ref().err()
     }
-    unsafe fn store_encoded(_bytes: Payload, _decoder: AnyDecoder) -> Self::Stored {
+    unsafe fn store_encoded(_value: Encoded, _decoder: AnyDecoder) -> Self::Stored {
         unreachable!("a task that runs here gives no bytes")
     }
 }
@@ -80,7 +80,15 @@ pub(super) struct Outside<T>(PhantomData<fn() -> T>);
 /// hostile `Deserialize` stops nobody else.
 pub(in crate::task) enum Stored<T> {
     Ready(Result<T, TaskError>),
-    Encoded { bytes: Payload, decode: Decoder<T> },
+    Encoded {
+        value: Encoded,
+        decode: Decoder<T>,
+    },
+    /// Given to a promise.
+    Bytes {
+        bytes: Vec<u8>,
+        decode: fn(&[u8]) -> Result<T, TaskError>,
+    },
 }
 
 impl<T: Send + 'static> Kind for Outside<T> {
@@ -97,32 +105,34 @@ impl<T: Send + 'static> Kind for Outside<T> {
     fn open(stored: Stored<T>) -> Result<T, TaskError> {
         match stored {
             Stored::Ready(result) => result,
-            Stored::Encoded { bytes, decode } => match panic::guard(|| decode(&bytes)) {
-                Ok(result) => result,
-                Err(panic) => {
-                    let error = TaskError::panicked(panic);
-                    Err(TaskError::codec(std::any::type_name::<T>(), error)
-                        .going(Direction::DecodeResult))
-                }
-            },
+            Stored::Encoded { value, decode } => decoded(|| decode(&value)),
+            Stored::Bytes { bytes, decode } => decoded(|| decode(&bytes)),
         }
     }
     fn error(stored: &mut Stored<T>) -> Option<&TaskError> {
-        if let Stored::Encoded { .. } = stored {
+        if let Stored::Encoded { .. } | Stored::Bytes { .. } = stored {
             // The placeholder is never seen: nothing between these lines can unwind.
             let encoded = std::mem::replace(stored, Stored::Ready(Err(TaskError::cancelled())));
             *stored = Stored::Ready(Self::open(encoded));
         }
         match stored {
             Stored::Ready(result) => result.as_ref().err(),
-            Stored::Encoded { .. } => None,
+            Stored::Encoded { .. } | Stored::Bytes { .. } => None,
         }
     }
-    unsafe fn store_encoded(bytes: Payload, decoder: AnyDecoder) -> Stored<T> {
+    unsafe fn store_encoded(value: Encoded, decoder: AnyDecoder) -> Stored<T> {
         Stored::Encoded {
-            bytes,
+            value,
             // SAFETY: as the caller vouches.
             decode: unsafe { decoder.for_type() },
         }
     }
+}
+
+/// What a decoder gives; a panic of it is an error.
+fn decoded<T>(decode: impl FnOnce() -> Result<T, TaskError>) -> Result<T, TaskError> {
+    panic::guard(decode).unwrap_or_else(|panic| {
+        let error = TaskError::panicked(panic);
+        Err(TaskError::codec(std::any::type_name::<T>(), error).going(Direction::DecodeResult))
+    })
 }

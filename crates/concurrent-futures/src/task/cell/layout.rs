@@ -13,7 +13,7 @@ use crate::panic::{self, guarded_drop};
 use crate::sync::{AtomicPtr, Ordering, UnsafeCell};
 use crate::task::extras::Extras;
 use crate::task::outcome::Outcome;
-use crate::task::payload::Payload;
+use crate::task::payload::Encoded;
 use crate::task::state::{self, State};
 use crate::task::waiter::Waiter;
 
@@ -46,7 +46,7 @@ pub(super) struct VTable {
     pub(super) run: unsafe fn(NonNull<Header>, &mut dyn Recorder),
     pub(super) discard_job: unsafe fn(NonNull<Header>),
     pub(super) put_error: unsafe fn(NonNull<Header>, TaskError),
-    pub(super) put_encoded: unsafe fn(NonNull<Header>, Payload, AnyDecoder),
+    pub(super) put_encoded: unsafe fn(NonNull<Header>, Encoded, AnyDecoder),
     pub(super) drop_result: unsafe fn(NonNull<Header>),
     /// Moves a `Result<Output, TaskError>` to the place pointed to.
     pub(super) take: unsafe fn(NonNull<Header>, NonNull<()>),
@@ -167,9 +167,9 @@ impl<K: Kind> Cell<K> {
 
     /// # Safety
     /// As [`Self::put_error`]; the decoder was made for `K::Output`.
-    unsafe fn put_encoded(header: NonNull<Header>, bytes: Payload, decoder: AnyDecoder) {
+    unsafe fn put_encoded(header: NonNull<Header>, value: Encoded, decoder: AnyDecoder) {
         // SAFETY: as the caller vouches.
-        let stored = unsafe { K::store_encoded(bytes, decoder) };
+        let stored = unsafe { K::store_encoded(value, decoder) };
         // SAFETY: the claimant fills the stage, once.
         unsafe {
             Self::with_stage(header, |stage| {

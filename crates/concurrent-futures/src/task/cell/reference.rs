@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use super::current::with_task;
 use super::layout::Header;
@@ -100,12 +101,15 @@ impl CellRef {
 
     /// Logs something about the task, in the span that it was submitted in.
     pub(crate) fn in_span(&self, log: impl FnOnce()) {
-        panic::contain(
-            || match self.extras().and_then(|extras| extras.span.as_ref()) {
-                Some(span) => span.in_scope(log),
-                None => log(),
-            },
-        );
+        panic::contain(|| match self.span() {
+            Some(span) => span.in_scope(log),
+            None => log(),
+        });
+    }
+
+    /// The span that the task was submitted in.
+    pub(crate) fn span(&self) -> Option<&Span> {
+        self.extras().and_then(|extras| extras.span.as_ref())
     }
 
     pub(super) fn name_error(&self, error: TaskError) -> TaskError {

@@ -9,6 +9,7 @@ use super::member;
 use super::wait::{Needs, Wait};
 use crate::context;
 use crate::error::TaskError;
+use crate::id;
 use crate::sync::{AtomicBool, Ordering};
 use crate::time::Deadline;
 
@@ -133,6 +134,9 @@ pub(crate) fn block_until<S, R>(
         }
         if is_first && context::is_async() {
             break Err(TaskError::would_block());
+        }
+        if is_first && id::is_fork() && waits_for(state).is_for_copies() {
+            break Err(TaskError::copied());
         }
         let Some(member) = member::current() else {
             is_first = false;

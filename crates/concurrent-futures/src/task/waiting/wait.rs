@@ -75,6 +75,12 @@ impl Wait {
         }
     }
 
+    /// Whether some of the tasks are of pools that this process has copies of, made by a fork, and that do
+    /// nothing here.
+    pub(super) fn is_for_copies(&self) -> bool {
+        self.tasks.iter().any(|task| task.owner().is_copied())
+    }
+
     /// For one after the other of these tasks, unless one of them ends the wait before.
     pub(crate) fn each(self) -> Self {
         Self {

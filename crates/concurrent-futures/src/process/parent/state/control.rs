@@ -10,6 +10,12 @@ use crate::process::sys::Signal;
 use crate::task::CellRef;
 
 impl State {
+    /// The task that a worker knows by this number; the one that it runs for none.
+    pub(in crate::process) fn task_of(&self, launch: u64, number: Option<u64>) -> Option<CellRef> {
+        let worker = &self.workers[self.index_of(launch)?];
+        worker.task(number).cloned()
+    }
+
     /// Claims a task that has not begun, wherever it lies. False if it has begun.
     pub(in crate::process) fn withdraw(&mut self, cell: &CellRef, actions: &mut Actions) -> bool {
         if !cell.is_queued() {
@@ -39,7 +45,11 @@ impl State {
     /// A task was claimed in the queue. If somebody may wait for its place it is taken out, which is
     /// cheap where the queue is limited; otherwise it goes with others.
     fn drop_claimed(&mut self, cell: &CellRef, actions: &mut Actions) {
-        let is_limited = |next: Taken<&RemoteTask>| next.task.place.is_counted();
+        if let Some(task) = self.take_pinned(cell) {
+            actions.discarded.push(task);
+            return;
+        }
+        let is_limited = |next: Taken<&RemoteTask>| next.task.has_place();
         if self.queue.peek().is_some_and(is_limited) {
             let task = self.take_queued(cell);
             actions.discarded.extend(task);
@@ -84,6 +94,7 @@ impl State {
                 }
                 taken
             }
+            None if self.abort_warm_up(cell, actions) => return true,
             None => self.take_queued(cell),
         };
         match taken {
@@ -96,7 +107,8 @@ impl State {
     }
 
     fn take_queued(&mut self, cell: &CellRef) -> Option<RemoteTask> {
-        self.queue.take(|task| task.cell().id() == cell.id())
+        self.take_pinned(cell)
+            .or_else(|| self.queue.take(|task| task.cell().id() == cell.id()))
     }
 
     /// Where a task is that was handed over.

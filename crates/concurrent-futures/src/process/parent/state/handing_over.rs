@@ -33,7 +33,18 @@ impl State {
         now: u64,
         actions: &mut Actions,
     ) {
-        while let Some(next) = self.queue.peek() {
+        self.hand_over_pinned(options, now, actions);
+        let has_surplus = self.let_surplus_go(options, actions);
+        while !has_surplus && !self.queue.is_empty() {
+            let picked = self.pick(options);
+            let is_full = picked.is_none() && self.workers.len() >= options.max_workers();
+            if is_full && !self.has_priorities {
+                // Who goes or says something leads here again.
+                break;
+            }
+            let Some(next) = self.queue.peek() else {
+                break;
+            };
             let front = next.task;
             if !front.cell().is_unfinished() {
                 self.withdrawn = self.withdrawn.saturating_sub(1);
@@ -47,8 +58,7 @@ impl State {
                 }
                 continue;
             }
-            let priority = front.priority;
-            let picked = self.pick(options);
+            let priority = front.priority();
             let Some(index) = self.least_ahead(picked, priority) else {
                 break;
             };
@@ -56,25 +66,32 @@ impl State {
                 break;
             };
             // After it was taken from the queue: what comes back may be next there, for its age.
-            let has_taken_back = self.take_back_less_urgent(index, priority);
-            let is_its_turn = has_taken_back || picked == Some(index);
-            if !is_its_turn || !self.has_room(&self.workers[index], options) {
-                // What was to make room has begun, or more is in the way. Then all workers are busy, and
-                // what they say next leads here again.
-                self.put_back(task);
-                break;
+            if self.has_priorities {
+                let has_taken_back = self.take_back_less_urgent(index, priority);
+                let is_its_turn = has_taken_back || picked == Some(index);
+                if !is_its_turn || !self.has_room(&self.workers[index], options) {
+                    // What was to make room has begun, or more is in the way. Then all workers are busy,
+                    // and what they say next leads here again.
+                    self.put_back(task);
+                    break;
+                }
             }
             self.hand_over(index, task, options, now, actions);
         }
         // What filled it may have been taken back: then it says nothing by which it would be heard of.
         let is_silent = |worker: &Worker| worker.is_full && worker.unfinished() == 0;
-        if !self.queue.is_empty() && self.workers.iter().any(is_silent) {
+        let has_waiting = !self.queue.is_empty() || !self.pinned.is_empty();
+        if has_waiting && self.workers.iter().any(is_silent) {
             self.try_again(actions);
         }
         if self.queue.is_empty() {
             self.queue.shrink_to(MOST_KEPT);
-            self.share(options, now, actions);
-        } else {
+            if !has_surplus {
+                self.share(options, now, actions);
+            }
+        }
+        self.end_warm_ups(options, now, actions);
+        if self.wanted_starts() > 0 {
             self.ask_for_workers(options, actions);
         }
         self.retire(options, actions);
@@ -94,7 +111,7 @@ impl State {
             .iter()
             .enumerate()
             .filter(|(_, worker)| {
-                worker.is_idle() && !worker.is_full && worker.has_tasks_left(options)
+                worker.is_idle() && worker.is_receptive() && worker.has_tasks_left(options)
             })
             // The one that was busy last: its caches are warm, and others can go.
             .max_by_key(|(_, worker)| worker.idle_since);
@@ -103,13 +120,14 @@ impl State {
         }
         // One that starts has its first task waiting when it is ready.
         let starting = self.workers.iter().position(|worker| {
-            worker.life == Life::Starting && !worker.is_full && worker.unfinished() == 0
+            // What its initializer writes is no task's.
+            worker.is_unused() && worker.is_receptive() && !options.capture_output
         });
         if starting.is_some() {
             return starting;
         }
         // Nothing lies ready at a busy worker while others could be started for it.
-        if self.workers.len() < options.max_workers && self.failed_starts == 0 {
+        if self.workers.len() < options.max_workers() && self.failed_starts == 0 {
             return None;
         }
         self.workers
@@ -124,13 +142,13 @@ impl State {
     fn has_room(&self, worker: &Worker, options: &Options) -> bool {
         let may_lie_behind = || {
             worker.life == Life::Ready
+                && worker.unfinished() < self.depth(options)
                 && !worker.is_stuck
                 && !worker.is_reserved()
-                && worker.unfinished() < self.depth(options)
         };
-        !worker.is_full
+        (worker.unfinished() == 0 || may_lie_behind() || worker.is_unused())
+            && worker.is_receptive()
             && worker.has_tasks_left(options)
-            && (worker.unfinished() == 0 || may_lie_behind())
     }
 
     /// The worker at which the fewest tasks are ahead of one of this priority, if what is less urgent
@@ -145,7 +163,7 @@ impl State {
             let less_urgent = worker.less_urgent(priority);
             let can_swap = less_urgent > 0
                 && matches!(worker.life, Life::Starting | Life::Ready)
-                && !worker.is_full;
+                && worker.is_receptive();
             (can_swap || picked == Some(index)).then(|| worker.unfinished() - less_urgent)
         };
         (0..self.workers.len())
@@ -156,9 +174,6 @@ impl State {
 
     /// Makes room for a task of this priority. False if there was nothing to take back.
     fn take_back_less_urgent(&mut self, index: usize, priority: i32) -> bool {
-        if !self.has_priorities {
-            return false;
-        }
         let worker = &mut self.workers[index];
         let count = worker.less_urgent(priority);
         let taken = worker.take_back_last(count);
@@ -171,21 +186,26 @@ impl State {
 
     /// How many tasks a worker may have at a time.
     fn depth(&self, options: &Options) -> usize {
-        if options.max_tasks_per_worker.is_some() {
+        if options.max_tasks_per_worker.is_some() || options.capture_output {
             return 1;
         }
-        match self.mean_nanos {
-            Some(nanos) if nanos < LONG_NANOS => {
-                let ahead = (AHEAD_NANOS / nanos.max(1)).clamp(1, MOST_AHEAD);
-                usize::try_from(ahead).unwrap_or(1) + 1
-            }
-            _ => 1,
-        }
+        self.depth
+    }
+
+    /// How long tasks run, as far as is known, says how many may lie at a worker.
+    pub(super) fn set_mean(&mut self, nanos: u64) {
+        self.mean_nanos = Some(nanos);
+        self.depth = if nanos < LONG_NANOS {
+            let ahead = (AHEAD_NANOS / nanos.max(1)).clamp(1, MOST_AHEAD);
+            usize::try_from(ahead).unwrap_or(1) + 1
+        } else {
+            1
+        };
     }
 
     /// The task is back in the queue, if there was no room after all; then this worker is not picked
     /// again before it has said something.
-    fn hand_over(
+    pub(super) fn hand_over(
         &mut self,
         index: usize,
         task: RemoteTask,
@@ -197,8 +217,8 @@ impl State {
         let most = options
             .max_tasks_per_worker
             .map_or(usize::MAX, |most| most.saturating_sub(worker.given).max(1));
-        let limit = task.run_timeout;
-        let refused = match worker.hand_over(task, most, now) {
+        let limit = task.run_timeout();
+        let refused = match worker.hand_over(task, most, &self.shelf, now) {
             Ok(number) => {
                 if let Some(limit) = limit {
                     actions.limits.push((worker.link.launch, number, limit));
@@ -209,6 +229,10 @@ impl State {
                     .any(|link| Arc::ptr_eq(link, &worker.link))
                 {
                     actions.wake.push(Arc::clone(&worker.link));
+                }
+                if !self.is_work_watched {
+                    self.is_work_watched = true;
+                    actions.notify = true;
                 }
                 self.tell_begun(index, now, actions);
                 return;
@@ -240,10 +264,12 @@ impl State {
     /// Where a worker is idle and another has tasks that have not begun, it gets half of them; and all
     /// that wait for a worker which is not ready yet.
     fn share(&mut self, options: &Options, now: u64, actions: &mut Actions) {
-        if !self.workers.iter().any(Worker::is_idle) {
+        let may_take = |worker: &Worker| worker.is_idle() && worker.is_receptive();
+        if !self.workers.iter().any(may_take) {
             return;
         }
         let spare = |worker: &Worker| match worker.life {
+            Life::Starting if worker.is_unused() => 0,
             Life::Starting => worker.unfinished(),
             Life::Ready => worker.unfinished() / 2,
             Life::Leaving | Life::Ending => 0,
@@ -269,7 +295,7 @@ impl State {
                     let worker = &self.workers[index];
                     index != busiest
                         && worker.life == Life::Ready
-                        && !worker.is_full
+                        && worker.is_receptive()
                         && !worker.is_reserved()
                         && worker.unfinished() < most
                         && worker.has_tasks_left(options)
@@ -316,11 +342,11 @@ impl State {
         let starting = self
             .workers
             .iter()
-            .filter(|worker| worker.life == Life::Starting && worker.unfinished() == 0)
+            .filter(|worker| worker.is_unused())
             .count();
-        let wanted = self.queue.len();
+        let wanted = self.wanted_starts();
         while self.asked_starts + starting < wanted
-            && self.workers.len() + self.asked_starts < options.max_workers
+            && self.workers.len() + self.asked_starts < options.max_workers()
         {
             self.asked_starts += 1;
             actions.notify = true;
@@ -332,17 +358,18 @@ impl State {
         let is_closing = !self.is_open() && self.queue.is_empty();
         for index in 0..self.workers.len() {
             let worker = &self.workers[index];
-            if is_closing && worker.life == Life::Starting && worker.unfinished() == 0 {
+            if is_closing
+                && worker.life == Life::Starting
+                && worker.unfinished() == 0
+                && !self.has_pinned(index)
+            {
                 self.end(index, Ending::Aborted, Signal::TERM, actions);
                 continue;
             }
             if !worker.is_idle() {
                 continue;
             }
-            let is_worn = options
-                .max_tasks_per_worker
-                .is_some_and(|most| worker.given >= most);
-            if is_closing || is_worn {
+            if is_closing || !worker.has_tasks_left(options) {
                 self.let_go(index, actions);
             }
         }
@@ -350,6 +377,11 @@ impl State {
 
     /// Tells an idle worker to leave.
     pub(super) fn let_go(&mut self, index: usize, actions: &mut Actions) {
+        if self.has_pinned(index) {
+            // It had no room for it; then it does that first.
+            self.try_again(actions);
+            return;
+        }
         let worker = &mut self.workers[index];
         worker.life = Life::Leaving;
         actions.notify = true;
@@ -388,7 +420,7 @@ impl State {
         let (mut next, mut is_any_idle) = (u64::MAX, false);
         for index in 0..self.workers.len() {
             let worker = &self.workers[index];
-            if worker.is_idle() {
+            if worker.is_idle() && self.warm_ups.is_empty() {
                 is_any_idle = true;
                 let mut end = worker.idle_since.saturating_add(limit);
                 if end <= now {

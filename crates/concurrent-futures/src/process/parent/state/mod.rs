@@ -5,31 +5,43 @@
 
 mod control;
 mod handing_over;
+mod pinned;
+mod resizing;
 mod results;
 #[cfg(test)]
 mod tests;
 mod workers;
 
-use std::collections::BTreeSet;
+use resizing::WarmUp;
+pub(in crate::process) use workers::{FailedStart, Rest};
+
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::TaskError;
+use crate::error::{Rejection, TaskError};
 use crate::executor::{Ranked, WorkerId};
+use crate::process::large::Shelf;
 use crate::process::parent::task::RemoteTask;
 use crate::process::parent::worker_state::{Completion, Link, Worker};
 use crate::process::sys::Signal;
-use crate::task::{CellRef, Outcome, Promise};
+use crate::task::{CellRef, Outcome, Promise, Remote};
 use crate::time::Timer;
 
 pub(in crate::process) struct State {
+    /// Memory for large arguments that have none yet.
+    shelf: Arc<Shelf>,
     pub(in crate::process) phase: PoolPhase,
     pub(in crate::process) queue: Ranked<RemoteTask>,
+    /// Tasks for one worker alone that could not be handed over yet.
+    pinned: VecDeque<RemoteTask>,
     /// There was a task of another priority than 0.
     has_priorities: bool,
     pub(in crate::process) workers: Vec<Worker>,
     /// Places that are free because their worker is gone, or that wait for one.
     places: Places,
+    /// Those who wait until all workers are ready.
+    warm_ups: Vec<WarmUp>,
     /// Starts that were asked for, and have not led to a worker or a failure.
     pub(in crate::process) asked_starts: usize,
     /// Failed starts in a row.
@@ -43,6 +55,8 @@ pub(in crate::process) struct State {
     pub(in crate::process) counts: Counts,
     /// A moving average of how long tasks run.
     mean_nanos: Option<u64>,
+    /// How many tasks of that length a worker may have at a time.
+    depth: usize,
     last_rescue: u64,
     /// Tasks in the queue that were cancelled there.
     withdrawn: usize,
@@ -60,6 +74,8 @@ pub(in crate::process) struct State {
     pub(in crate::process) lacks_room: bool,
     /// The supervisor knows when to look for workers that are idle for long.
     pub(in crate::process) is_idle_watched: bool,
+    /// The supervisor looks whether workers that have work are stopped.
+    pub(in crate::process) is_work_watched: bool,
     /// The supervisor was started.
     pub(in crate::process) has_supervisor: bool,
 }
@@ -97,6 +113,12 @@ pub(in crate::process) struct Actions {
     pub(in crate::process) retry: bool,
     /// Nothing is taken any more, for this reason.
     pub(in crate::process) closed: Option<TaskError>,
+    /// Warm-ups that are over, and why they have failed if so.
+    pub(in crate::process) warmed: Vec<(Remote, Option<TaskError>)>,
+    /// Workers whose finalizer did not run to its end, by their process ids, and why.
+    pub(in crate::process) unfinalized: Vec<(u32, String)>,
+    /// Workers that are replaced because they have so many bytes of memory: their process ids.
+    pub(in crate::process) outgrown: Vec<(u32, u64)>,
     /// To be dropped.
     pub(in crate::process) discarded: Vec<RemoteTask>,
 }
@@ -133,13 +155,16 @@ impl Places {
 }
 
 impl State {
-    pub(in crate::process) fn new(is_observed: bool) -> Self {
+    pub(in crate::process) fn new(is_observed: bool, shelf: Arc<Shelf>) -> Self {
         Self {
+            shelf,
             phase: PoolPhase::Open,
             queue: Ranked::default(),
+            pinned: VecDeque::new(),
             has_priorities: false,
             workers: Vec::new(),
             places: Places::default(),
+            warm_ups: Vec::new(),
             asked_starts: 0,
             failed_starts: 0,
             no_start_before: 0,
@@ -147,6 +172,7 @@ impl State {
             links_version: 0,
             counts: Counts::default(),
             mean_nanos: None,
+            depth: 1,
             last_rescue: 0,
             withdrawn: 0,
             closers: Vec::new(),
@@ -156,18 +182,29 @@ impl State {
             is_observed,
             lacks_room: false,
             is_idle_watched: false,
+            is_work_watched: false,
             has_supervisor: false,
         }
     }
 
     /// Takes a new task.
     pub(in crate::process) fn enqueue(&mut self, task: RemoteTask) {
-        self.has_priorities |= task.priority != 0;
-        self.queue.push(task.priority, task);
+        let priority = task.priority();
+        self.has_priorities |= priority != 0;
+        self.queue.push(priority, task);
     }
 
     pub(in crate::process) fn is_open(&self) -> bool {
         matches!(self.phase, PoolPhase::Open)
+    }
+
+    /// Why nothing is taken any more, if so.
+    pub(in crate::process) fn refusal(&self) -> Option<TaskError> {
+        match &self.phase {
+            PoolPhase::Open => None,
+            PoolPhase::ShutDown => Some(TaskError::rejected(Rejection::ShutDown)),
+            PoolPhase::Broken(why) => Some(why.clone()),
+        }
     }
 
     /// Nothing is left to do, and nothing will come.

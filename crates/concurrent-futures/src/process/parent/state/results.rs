@@ -1,5 +1,7 @@
 //! What workers say.
 
+use std::borrow::Cow;
+
 use super::{Actions, PoolPhase, Resolved, State};
 use crate::error::{Rejection, TaskError};
 use crate::executor::WorkerId;
@@ -27,15 +29,21 @@ impl State {
                 Ok(Applied::Ready) => {
                     worker.idle_since = now;
                     self.no_start_before = 0;
+                    self.warmed();
                     self.has_idle(actions);
                     self.tell_begun(index, now, actions);
                 }
-                Ok(Applied::NotReady(error)) => {
+                Ok(Applied::NotReady(why)) => {
                     worker.life = Life::Leaving;
                     worker.ending = Some(Ending::Aborted);
-                    let why = TaskError::rejected(Rejection::Broken)
-                        .caused_by(error.into_cause("the initializer"));
+                    let why = TaskError::rejected(Rejection::Broken).caused_by(why);
                     self.break_down(&why, actions);
+                }
+                Ok(Applied::NotFinalized(error)) => {
+                    let pid = worker.link.pid;
+                    let why = error.message().map(Cow::into_owned);
+                    let why = why.unwrap_or_else(|| error.to_string());
+                    actions.unfinalized.push((pid, why));
                 }
                 Ok(Applied::Finished(handed, completion, nanos)) => {
                     let place = worker.place;
@@ -91,9 +99,13 @@ impl State {
         }
     }
 
-    /// What comes back goes before its equals.
+    /// What comes back goes before its equals; what is for one worker alone waits for that one.
     pub(super) fn put_back(&mut self, task: RemoteTask) {
-        self.queue.push_front(task.priority, task);
+        if task.pinned_to().is_some() {
+            self.pinned.push_front(task);
+        } else {
+            self.queue.push_front(task.priority(), task);
+        }
     }
 
     /// If somebody observes: the task that a worker begins now is told, once.
@@ -111,7 +123,7 @@ impl State {
     }
 
     /// Has the supervisor look after workers that are idle for long, if it does not.
-    fn has_idle(&mut self, actions: &mut Actions) {
+    pub(super) fn has_idle(&mut self, actions: &mut Actions) {
         if !self.is_idle_watched {
             self.is_idle_watched = true;
             actions.notify = true;
@@ -125,12 +137,30 @@ impl State {
         now: u64,
         actions: &mut Actions,
     ) {
+        if options.max_memory_per_worker.is_some() {
+            self.note_outgrown(actions);
+        }
         self.rescue(now);
         self.dispatch(options, now, actions);
     }
 
+    /// Workers that have too much memory get nothing more, and what they have not begun goes to others.
+    fn note_outgrown(&mut self, actions: &mut Actions) {
+        for index in 0..self.workers.len() {
+            let worker = &mut self.workers[index];
+            let Some(bytes) = worker.outgrown().filter(|_| !worker.is_outgrown) else {
+                continue;
+            };
+            worker.is_outgrown = true;
+            actions.outgrown.push((worker.link.pid, bytes));
+            for task in worker.take_back_last(usize::MAX) {
+                self.put_back(task);
+            }
+        }
+    }
+
     fn measured(&mut self, nanos: u64) {
-        self.mean_nanos = Some(match self.mean_nanos {
+        self.set_mean(match self.mean_nanos {
             None => nanos,
             Some(mean) => mean - mean / 8 + nanos / 8,
         });

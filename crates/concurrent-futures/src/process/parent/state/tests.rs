@@ -9,16 +9,17 @@ use crate::executor::{Place, WorkerId};
 use crate::id::OwnerId;
 use crate::process::frame::reply;
 use crate::process::items;
+use crate::process::large::Shelf;
 use crate::process::parent::options::Options;
-use crate::process::parent::task::{Arguments, ChunkState, RemoteTask};
-use crate::process::parent::worker_state::{Life, Link, Reply, Worker};
+use crate::process::parent::task::{Arguments, ChunkState, RemoteTask, Terms};
+use crate::process::parent::worker_state::{Gone, Life, Link, Reply, Worker};
 use crate::process::record::Name;
-use crate::process::sys::{Channel, Segment};
+use crate::process::sys::{Channel, Limits, Segment};
 use crate::task::{Payload, TaskFuture};
 
 fn options() -> Options {
     Options {
-        max_workers: 1,
+        max_workers: 1.into(),
         name: "test".into(),
         initializer: None,
         max_tasks_per_worker: None,
@@ -32,6 +33,12 @@ fn options() -> Options {
         queue_bytes: None,
         observer: None,
         contexts: Vec::new(),
+        finalizer: None,
+        capture_output: false,
+        stopped_timeout: Duration::from_secs(1),
+        limits: Limits::default(),
+        max_memory_per_worker: None,
+        cpus_per_worker: 1,
     }
 }
 
@@ -44,12 +51,13 @@ fn pool() -> State {
         memory: Segment::create("test").expect("memory"),
         channel,
         has_hung_up: false.into(),
+        pipes: None,
     };
     let mut worker = Worker::new(Arc::new(link), WorkerId(0), 0);
     worker.life = Life::Ready;
-    let mut state = State::new(false);
+    let mut state = State::new(false, Shelf::new(1, 0));
     state.workers.push(worker);
-    state.mean_nanos = Some(1_000);
+    state.set_mean(1_000);
     state
 }
 
@@ -61,21 +69,26 @@ fn task(priority: i32, attempts: u32) -> RemoteTask {
         exit: WorkerExit::Unknown,
         note: None,
         attempts,
+        lacks_memory: false,
+        function: None,
     };
     RemoteTask {
         promise,
         call: Name(0),
         arguments: Arguments::Bytes(Payload::new()),
-        place: Place::uncounted(),
-        carried: Box::default(),
-        run_timeout: None,
         chunk: None,
         returns: 0,
         was_told: false,
-        priority,
         is_due: false,
-        retries: 9,
-        loss: (attempts > 0).then(|| TaskError::worker_lost(loss)),
+        terms: Some(Box::new(Terms {
+            place: Place::uncounted(),
+            carried: Box::default(),
+            run_timeout: None,
+            priority,
+            retries: 9,
+            loss: (attempts > 0).then(|| TaskError::worker_lost(loss)),
+            pinned_to: None,
+        })),
     }
 }
 
@@ -110,7 +123,7 @@ fn a_more_urgent_task_takes_the_place_of_those_that_lie_ready_and_were_not_taken
     assert_eq!(dispatched(&mut state), (6, 0));
     let ranks: Vec<_> = state.workers[0]
         .tasks()
-        .map(|(_, handed)| (handed.task.priority, handed.task.was_lost()))
+        .map(|(_, handed)| (handed.task.priority(), handed.task.was_lost()))
         .collect();
     let ordinary = (0, false);
     assert_eq!(
@@ -140,7 +153,7 @@ fn what_was_taken_for_its_age_is_not_taken_back_for_an_urgent_one() {
     assert_eq!(dispatched(&mut state), (22, 0));
     let ranks: Vec<_> = state.workers[0]
         .tasks()
-        .map(|(_, handed)| handed.task.priority)
+        .map(|(_, handed)| handed.task.priority())
         .collect();
     let expected = [&[1; 15][..], &[-1, 2], &[1; 5]].concat();
     assert_eq!(ranks, expected);
@@ -152,9 +165,10 @@ fn said(kind: u32, number: u64) -> Reply {
         kind,
         number,
         nanos: 0,
-        bytes: Payload::new(),
+        value: Payload::new().into(),
         error: None,
         items: 0,
+        has_kept: false,
     }
 }
 
@@ -180,7 +194,7 @@ fn a_task_of_which_the_worker_says_what_cannot_be_is_lost_with_the_worker() {
     for (kind, make) in kinds {
         let mut state = pool();
         state.enqueue(RemoteTask {
-            retries: 0,
+            terms: None,
             ..make(0, 0)
         });
         assert_eq!(dispatched(&mut state), (1, 0));
@@ -190,7 +204,12 @@ fn a_task_of_which_the_worker_says_what_cannot_be_is_lost_with_the_worker() {
         state.apply(1, [said(kind, 0)].into_iter(), 0, &mut actions);
         assert_eq!(state.workers[0].unfinished(), 1);
         assert!(actions.resolved.is_empty());
-        state.lost(1, WorkerExit::Unknown, &options(), 0, &mut actions);
+        let gone = Gone {
+            launch: 1,
+            exit: WorkerExit::Unknown,
+            oom_kill: None,
+        };
+        state.lost(&gone, &options(), 0, &mut actions);
         // The second item of the chunk has not begun.
         assert_eq!(
             (actions.resolved.len(), state.queue.len()),
@@ -211,7 +230,7 @@ fn a_more_urgent_task_stays_in_the_queue_if_what_is_taken_back_for_it_makes_no_r
     assert_eq!(dispatched(&mut state), (3, 0));
     assert!(state.workers[0].link.memory.slot(0).start(0, 0));
     // Nothing is to lie ready behind a task of such a length.
-    state.mean_nanos = Some(1_000_000_000);
+    state.set_mean(1_000_000_000);
     state.enqueue(task(1, 0));
     assert_eq!(dispatched(&mut state), (1, 3));
 }
@@ -221,7 +240,8 @@ fn a_worker_is_reserved_if_its_last_task_was_lost_and_others_were_taken_back() {
     let mut state = pool();
     let worker = &mut state.workers[0];
     for attempts in [1, 0] {
-        assert!(worker.hand_over(task(0, attempts), 1, 0).is_ok());
+        let shelf = Shelf::new(1, 0);
+        assert!(worker.hand_over(task(0, attempts), 1, &shelf, 0).is_ok());
     }
     assert!(!worker.is_reserved());
     assert!(worker.link.memory.slot(0).start(0, 0));

@@ -1,28 +1,59 @@
 //! Workers that come and go.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{Actions, PoolPhase, State};
 use crate::error::{BoxError, Loss, Ran, Rejection, TaskError, WorkerExit};
+use crate::process::frame::task;
 use crate::process::parent::options::Options;
+use crate::process::parent::output::Pipes;
 use crate::process::parent::task::RemoteTask;
 use crate::process::parent::worker_state::{
-    Completion, Ending, Handed, Life, Link, Refusal, Worker,
+    Completion, Ending, Gone, Handed, Life, Link, Refusal, Worker,
 };
+use crate::process::record;
 use crate::process::ring::{Phase, Violation};
-use crate::process::sys::Signal;
+use crate::process::sys::{FatalNote, Signal};
 
-/// How many times in a row a worker may die before it is ready, while there is no other, before the
-/// tasks that wait for it fail.
-const MOST_FAILED_STARTS: u32 = 3;
+/// How a worker could not be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::process) enum FailedStart {
+    /// The system has refused it.
+    Refused,
+    /// It has died in its initializer.
+    Initializer,
+    /// It has died before it had done anything.
+    Unused,
+}
+
+impl FailedStart {
+    /// How many there may be in a row, while there is no other worker, before the tasks that wait fail.
+    fn most(self) -> u32 {
+        match self {
+            Self::Refused | Self::Initializer => 3,
+            // It may be somebody outside who ends them, and soon stops. With the pauses it is less than
+            // a second.
+            Self::Unused => 8,
+        }
+    }
+}
 
 /// How many workers may be gone that were to begin a task next, before it fails: it may be the task
 /// that they cannot take.
-const MOST_RETURNS: u32 = 8;
+const MOST_RETURNS: u32 = 32;
 
 /// How long the next start waits after a failed one, in nanoseconds; it doubles with each.
 const FIRST_PAUSE: u64 = 5_000_000;
+
+/// Where a worker does not stay that keeps to the rules: its first task is not begun, or is done and has no
+/// result yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::process) struct Rest {
+    number: u64,
+    phase: Phase,
+}
 
 impl State {
     /// A process was started.
@@ -37,39 +68,49 @@ impl State {
         self.links_version += 1;
         let place = self.places.take();
         let mut worker = Worker::new(link, place, now);
-        let initialized = match &options.initializer {
-            None => Ok(()),
-            Some((call, argument)) => worker.initialize(*call, argument),
-        };
+        let finalizer = options.finalizer.iter();
+        let initializer = options.initializer.iter();
+        let shelf = &self.shelf;
+        let told = (finalizer.map(|call| (task::FINALIZE, call)))
+            .chain(initializer.map(|call| (task::INITIALIZE, call)))
+            .try_for_each(|(kind, (call, argument))| {
+                worker.send_call(kind, *call, argument, shelf)
+            });
         actions.wake.push(Arc::clone(&worker.link));
         self.workers.push(worker);
-        if let Err(refusal) = initialized {
+        // This is the supervisor's thread.
+        self.is_work_watched = true;
+        if let Err(refusal) = told {
             let why: BoxError = match refusal {
                 Refusal::Lacking(error) => error.into(),
-                Refusal::Full | Refusal::Violation(_) => "the initializer cannot be sent".into(),
+                Refusal::Full | Refusal::Violation(_) => {
+                    "the initializer or the finalizer cannot be sent".into()
+                }
             };
             let index = self.workers.len() - 1;
             self.end(index, Ending::Unready, Signal::KILL, actions);
-            self.start_failed(why, true, now, actions);
+            self.start_failed(why, FailedStart::Refused, now, actions);
         }
         self.dispatch(options, now, actions);
     }
 
-    /// A worker could not be started (`is_refused`), or died before it had done anything.
+    /// A worker could not be started, or died before it had done anything.
     pub(in crate::process) fn start_failed(
         &mut self,
         why: BoxError,
-        is_refused: bool,
+        how: FailedStart,
         now: u64,
         actions: &mut Actions,
     ) {
         self.failed_starts += 1;
+        let why = TaskError::rejected(Rejection::NoWorker).caused_by(why);
+        self.warm_up_failed(&why, actions);
         let has_others = self.workers.iter().any(|worker| {
-            worker.life == Life::Ready || (is_refused && worker.life == Life::Starting)
+            worker.life == Life::Ready
+                || (how == FailedStart::Refused && worker.life == Life::Starting)
         });
-        if !has_others && self.failed_starts >= MOST_FAILED_STARTS {
+        if !has_others && self.failed_starts >= how.most() {
             self.failed_starts = 0;
-            let why = TaskError::rejected(Rejection::NoWorker).caused_by(why);
             self.reject_queue(&why, actions);
             return;
         }
@@ -85,6 +126,7 @@ impl State {
             actions.closed = Some(why.clone());
         }
         self.give_up_all(why, actions);
+        self.give_up_warm_ups(why, actions);
         actions.notify = true;
     }
 
@@ -116,8 +158,11 @@ impl State {
     /// Gives up all that has not begun, wherever it lies.
     pub(super) fn give_up_all(&mut self, why: &TaskError, actions: &mut Actions) {
         self.reject_queue(why, actions);
+        for task in std::mem::take(&mut self.pinned) {
+            self.give_up(task, why, actions);
+        }
         for index in 0..self.workers.len() {
-            let taken = self.workers[index].take_back_last(usize::MAX);
+            let taken = self.workers[index].take_back_all();
             for task in taken.into_iter().rev() {
                 self.give_up(task, why, actions);
             }
@@ -131,7 +176,7 @@ impl State {
             actions.discarded.push(task);
             return;
         }
-        let loss = task.loss.take().filter(|_| !why.is_aborted());
+        let loss = task.take_loss().filter(|_| !why.is_aborted());
         let completion = match &mut task.chunk {
             Some(chunk) if chunk.done > 0 || loss.is_some() => {
                 if let Some(loss) = loss {
@@ -150,13 +195,12 @@ impl State {
     /// A worker process is gone, and all that it had said was taken in.
     pub(in crate::process) fn lost(
         &mut self,
-        launch: u64,
-        exit: WorkerExit,
+        gone: &Gone,
         options: &Options,
         now: u64,
         actions: &mut Actions,
     ) {
-        let Some(index) = self.index_of(launch) else {
+        let Some(index) = self.index_of(gone.launch) else {
             return;
         };
         let mut worker = self.workers.swap_remove(index);
@@ -165,33 +209,46 @@ impl State {
         actions.notify = true;
         let was_starting = worker.life == Life::Starting;
         let was_expected = worker.life == Life::Leaving && worker.unfinished() == 0;
-        let loss = Loss {
-            pid: worker.link.pid,
-            exit,
-            note: note_of(&worker),
-            attempts: 0,
+        let loss = loss_of(&worker, gone, options);
+        let loss_of_task = |task: &RemoteTask| Loss {
+            function: record::function_of(task.call).map(Cow::Borrowed),
+            ..loss.clone()
         };
+        let is_bad = !matches!(gone.exit, WorkerExit::Code(0) | WorkerExit::Unknown);
+        if was_expected && is_bad && options.finalizer.is_some() {
+            let note = loss
+                .note
+                .as_deref()
+                .unwrap_or("its finalizer had not returned");
+            let why = format!("worker process {} {} ({note})", loss.pid, gone.exit);
+            actions.unfinalized.push((loss.pid, why));
+        }
         let mut again = Vec::new();
         let mut has_begun = false;
         for (number, handed) in worker.take_all() {
             // More than one, if the worker was not listened to any more.
             if worker.phase(number) != Some(Phase::Handed) {
                 has_begun = true;
+                let stderr = worker.link.pipes.as_ref().and_then(Pipes::tail);
                 let error = match &worker.ending {
                     Some(Ending::Task {
                         number: stopped,
                         error,
                     }) if *stopped == number => error.clone(),
                     Some(Ending::Aborted) => TaskError::aborted(),
-                    _ => TaskError::worker_lost(loss.next(handed.task.loss.as_ref())),
-                };
+                    _ => {
+                        let loss = loss_of_task(&handed.task);
+                        TaskError::worker_lost(loss.next(handed.task.loss()))
+                    }
+                }
+                .with_stderr(stderr);
                 let begun = worker.link.memory.slot(number).items_begun();
                 again.extend(self.lost_task(handed, begun, error, actions));
             } else {
                 let mut task = handed.task;
                 task.returns += u32::from(again.is_empty() && !has_begun);
                 if task.returns > MOST_RETURNS {
-                    let error = TaskError::worker_lost(loss.clone()).never_run();
+                    let error = TaskError::worker_lost(loss_of_task(&task)).never_run();
                     self.give_up(task, &error, actions);
                 } else {
                     again.push(task);
@@ -201,18 +258,23 @@ impl State {
         for task in again.into_iter().rev() {
             self.go_on(task, actions);
         }
+        self.give_up_pinned(gone.launch, &loss, actions);
         let did_nothing = was_starting || (worker.finished == 0 && !has_begun);
-        let ended_itself = matches!(worker.ending, None | Some(Ending::Violation(_)));
+        let ended_itself = matches!(
+            worker.ending,
+            None | Some(Ending::Violation(_) | Ending::Stopped(_))
+        );
         if did_nothing && !was_expected && ended_itself {
-            let when = if was_starting && options.initializer.is_some() {
-                "before its initializer had returned"
+            let (how, when) = if was_starting && options.initializer.is_some() {
+                let when = "before its initializer had returned";
+                (FailedStart::Initializer, when)
             } else {
-                "before it had done anything"
+                (FailedStart::Unused, "before it had done anything")
             };
             let note = loss.note.as_ref().map(|note| format!(" ({note})"));
             let note = note.unwrap_or_default();
             let why = format!("worker process {} {} {when}{note}", loss.pid, loss.exit);
-            self.start_failed(why.into(), false, now, actions);
+            self.start_failed(why.into(), how, now, actions);
         }
         self.rescue(now);
         self.dispatch(options, now, actions);
@@ -234,15 +296,17 @@ impl State {
         });
         if is_lost {
             if error.attempts() > 0
-                && error.attempts() <= task.retries
+                && error.attempts() <= task.retries()
                 && self.objection(&task).is_none()
+                && let Some(terms) = &mut task.terms
             {
                 self.counts.retried += 1;
-                actions.retried.push((task.cell().clone(), error.clone()));
-                task.loss = Some(error);
+                let lost = (task.promise.cell().clone(), error.clone());
+                actions.retried.push(lost);
+                terms.loss = Some(error);
             } else if let Some(chunk) = &mut task.chunk {
                 chunk.push_error(&error);
-                task.loss = None;
+                task.take_loss();
             } else {
                 self.resolve(task, Completion::Error(error), None, at, actions);
                 return None;
@@ -289,6 +353,84 @@ impl State {
         self.end(index, Ending::Violation(violation), Signal::KILL, actions);
     }
 
+    /// The workers that are to do something, and those that are known to be stopped; and where one that is
+    /// ready is at rest. If there are none the supervisor looks no more until there are.
+    ///
+    /// One that says of its task what cannot be is ended: it could be neither stopped nor waited for.
+    pub(in crate::process) fn watch_work(
+        &mut self,
+        actions: &mut Actions,
+    ) -> Vec<(u64, Option<Rest>)> {
+        let mut watched = Vec::new();
+        for index in 0..self.workers.len() {
+            let worker = &self.workers[index];
+            let launch = worker.link.launch;
+            match (worker.life, worker.current().map(|(number, _)| number)) {
+                (Life::Starting, _) => watched.push((launch, None)),
+                (Life::Ready, Some(number)) => match worker.phase(number) {
+                    Some(Phase::Running) => watched.push((launch, None)),
+                    Some(phase @ (Phase::Handed | Phase::Done)) => {
+                        watched.push((launch, Some(Rest { number, phase })));
+                    }
+                    None | Some(Phase::Taken | Phase::Stopping) => {
+                        let violation = Violation("it says of its task what cannot be");
+                        self.violated(index, violation, actions);
+                    }
+                },
+                (Life::Ready, None) if worker.is_stopped => watched.push((launch, None)),
+                (Life::Ready | Life::Leaving | Life::Ending, _) => {}
+            }
+        }
+        self.is_work_watched = !watched.is_empty();
+        watched
+    }
+
+    /// A worker is found to be stopped, or to go on.
+    pub(in crate::process) fn found_stopped(
+        &mut self,
+        launch: u64,
+        is_stopped: bool,
+        actions: &mut Actions,
+    ) {
+        let Some(index) = self.index_of(launch) else {
+            return;
+        };
+        self.workers[index].is_stopped = is_stopped;
+        if is_stopped {
+            self.take_all_back(index, actions);
+        }
+    }
+
+    /// A worker was at rest for too long.
+    pub(in crate::process) fn end_resting(
+        &mut self,
+        launch: u64,
+        rest: Rest,
+        actions: &mut Actions,
+    ) {
+        if let Some(index) = self.index_of(launch)
+            && self.workers[index].phase(rest.number) == Some(rest.phase)
+        {
+            let violation = match rest.phase {
+                Phase::Done => Violation("a result does not come that it has announced"),
+                _ => Violation("it does not begin what was handed over to it"),
+            };
+            self.violated(index, violation, actions);
+        }
+    }
+
+    /// A worker was stopped for too long.
+    pub(in crate::process) fn end_stopped(
+        &mut self,
+        launch: u64,
+        signal: i32,
+        actions: &mut Actions,
+    ) {
+        if let Some(index) = self.index_of(launch) {
+            self.end(index, Ending::Stopped(signal), Signal::KILL, actions);
+        }
+    }
+
     /// Ends a worker, unless that was begun before.
     pub(in crate::process) fn end(
         &mut self,
@@ -302,23 +444,57 @@ impl State {
             worker.ending = Some(why);
             worker.life = Life::Ending;
         }
-        // What it has not begun need not wait for its end.
-        for task in worker.take_back_last(usize::MAX) {
+        self.take_all_back(index, actions);
+        let launch = self.workers[index].link.launch;
+        self.to_end.push((launch, signal));
+        actions.notify = true;
+    }
+
+    /// What a worker has not begun need not wait until it is gone, or goes on.
+    fn take_all_back(&mut self, index: usize, actions: &mut Actions) {
+        for task in self.workers[index].take_back_all() {
             self.go_on(task, actions);
         }
-        let worker = &mut self.workers[index];
-        self.to_end.push((worker.link.launch, signal));
-        actions.notify = true;
     }
 }
 
-/// What a worker has left behind to explain its end.
-fn note_of(worker: &Worker) -> Option<String> {
-    if let Some(Ending::Violation(violation)) = &worker.ending {
-        return Some(format!("it was ended, because {violation}"));
+/// What is known of a worker's end, but for the task.
+fn loss_of(worker: &Worker, gone: &Gone, options: &Options) -> Loss {
+    let (note, lacks_memory) = match reason_of(worker, options) {
+        Some(reason) => (Some(reason), false),
+        None => {
+            let note = worker.link.memory.note.read();
+            let lack = lack_of_memory(worker, gone, note.is_some(), options.limits.memory);
+            let is_likely = lack.as_ref().is_some_and(|(_, is_likely)| *is_likely);
+            let texts: Vec<_> = note.into_iter().chain(lack.map(|(text, _)| text)).collect();
+            ((!texts.is_empty()).then(|| texts.join("; ")), is_likely)
+        }
+    };
+    Loss {
+        pid: worker.link.pid,
+        exit: gone.exit,
+        note,
+        attempts: 0,
+        lacks_memory,
+        function: None,
     }
-    let memory = &worker.link.memory;
-    if memory.overflown.0.load(Ordering::Relaxed) != 0 {
+}
+
+/// Why a worker has ended, where that is certain.
+fn reason_of(worker: &Worker, options: &Options) -> Option<String> {
+    match &worker.ending {
+        Some(Ending::Violation(violation)) => {
+            return Some(format!("it was ended, because {violation}"));
+        }
+        Some(Ending::Stopped(signal)) => {
+            let limit = options.stopped_timeout;
+            return Some(format!(
+                "it was ended, because signal {signal} had stopped it for {limit:?}"
+            ));
+        }
+        _ => {}
+    }
+    if FatalNote::read(&worker.link.memory.last.0.fatal) == Some(FatalNote::StackOverflow) {
         return Some("stack overflow".to_owned());
     }
     if worker.link.has_hung_up.load(Ordering::Relaxed) {
@@ -327,5 +503,50 @@ fn note_of(worker: &Worker) -> Option<String> {
                 .to_owned(),
         );
     }
-    memory.note.read()
+    None
+}
+
+/// What speaks for a lack of memory as the cause of a worker's end; and whether it makes that likely, or
+/// only possible. `limit` is that of its memory.
+fn lack_of_memory(
+    worker: &Worker,
+    gone: &Gone,
+    has_panicked: bool,
+    limit: Option<u64>,
+) -> Option<(String, bool)> {
+    let WorkerExit::Signal(signal) = gone.exit else {
+        return None;
+    };
+    if signal == Signal::KILL.as_raw() {
+        return match gone.oom_kill {
+            Some(true) => {
+                let text = "out of memory: the kernel's out-of-memory killer has been at work in \
+                            its control group";
+                Some((text.to_owned(), true))
+            }
+            // The count has not changed, or the pool has killed it.
+            Some(false) => None,
+            // Who was ended by the pool is no riddle.
+            None if worker.ending.is_some() => None,
+            None => Some((
+                "perhaps by the kernel's out-of-memory killer".to_owned(),
+                false,
+            )),
+        };
+    }
+    let was_refused =
+        FatalNote::read(&worker.link.memory.last.0.fatal) == Some(FatalNote::OutOfMemory);
+    match limit {
+        Some(limit) if was_refused => Some((
+            format!("out of memory: it was refused some, and memory_limit is {limit} bytes"),
+            true,
+        )),
+        None if was_refused => Some(("out of memory: the system refused it some".to_owned(), true)),
+        // So ends a Rust program whose allocation has failed, and hardly anything else that did not panic.
+        Some(limit) if signal == Signal::ABORT.as_raw() && !has_panicked => Some((
+            format!("probably out of memory: memory_limit is {limit} bytes"),
+            true,
+        )),
+        _ => None,
+    }
 }

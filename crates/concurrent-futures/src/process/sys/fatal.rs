@@ -1,8 +1,14 @@
-//! Noting that the thread that runs tasks has used up its stack, before the process dies of it.
+//! Noting why this process is about to die of a signal, as far as it can know: that the thread that runs tasks has
+//! used up its stack, or that memory was refused just before.
 //!
-//! The fault is handled on a stack of its own. The handler writes one word of shared memory, says on stderr what has
-//! happened, as std's handler would, puts back what handled the signal before, and returns, so that the fault happens
-//! again and ends the process as it would have without us.
+//! The signal is handled on a stack of its own. The handler writes one word of shared memory, says on stderr that the
+//! stack has overflowed, as std's handler would, puts back what handled the signal before, and returns, so that the
+//! fault happens again and ends the process as it would have without us.
+//!
+//! Who is refused memory by the system finds ENOMEM in `errno`, and programs that cannot go on then abort (as Rust's
+//! do) or follow a null pointer. So ENOMEM in `errno` of the thread that dies is evidence. It is no proof, since the
+//! program may have lived with the refusal for long; nor is something else there, since a program may do a lot before it
+//! gives up, such as to print a backtrace.
 
 use std::cell::UnsafeCell;
 use std::io;
@@ -26,25 +32,62 @@ static GUARD_END: AtomicUsize = AtomicUsize::new(0);
 const TEXT: &[u8] =
     b"\na worker process has overflowed the stack of the thread that runs its tasks\n";
 
-/// The signals by which the kernel tells of a fault.
-const FAULTS: [libc::c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
+/// The signals by which the kernel tells of a fault, and the one by which a program gives up.
+const SIGNALS: [libc::c_int; 3] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGABRT];
+
+/// What a worker knows of its death.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(in crate::process) enum FatalNote {
+    /// The stack of the thread that runs tasks has overflowed.
+    StackOverflow = 1,
+    /// Memory was refused, probably just before.
+    OutOfMemory = 2,
+}
+
+impl FatalNote {
+    /// What was noted in the word that was given to [`set_fatal_note`], if anything.
+    pub(in crate::process) fn read(word: &AtomicU32) -> Option<Self> {
+        // Relaxed: it is read when the process that wrote it is dead.
+        match word.load(Relaxed) {
+            1 => Some(Self::StackOverflow),
+            2 => Some(Self::OutOfMemory),
+            _ => None,
+        }
+    }
+
+    /// Only what is allowed in a handler.
+    fn write(self) {
+        // The memory is not mapped in a forked copy, whose death is not the worker's either.
+        if signals::is_forked() {
+            return;
+        }
+        // Acquire: pairs with the Release of `set_fatal_note`.
+        let word = NOTE.load(Acquire);
+        // SAFETY: the pointer is null or was made from a reference that is valid as long as this process lives.
+        if let Some(word) = unsafe { word.as_ref() } {
+            // The first is the cause: who overflows the stack may abort then.
+            let _ = word.compare_exchange(0, self as u32, Release, Relaxed);
+        }
+    }
+}
 
 static BEFORE: Before = Before {
     actions: UnsafeCell::new(MaybeUninit::uninit()),
     is_set: AtomicBool::new(false),
 };
 
-/// What handled the faults before, in the order of [`FAULTS`].
+/// What handled the signals before, in the order of [`SIGNALS`].
 struct Before {
-    actions: UnsafeCell<MaybeUninit<[libc::sigaction; 2]>>,
+    actions: UnsafeCell<MaybeUninit<[libc::sigaction; SIGNALS.len()]>>,
     is_set: AtomicBool,
 }
 
 // SAFETY: the actions are written once, before `is_set` (`install`), and only read after it.
 unsafe impl Sync for Before {}
 
-/// Sets the word that becomes 1 when the stack of the thread that runs tasks has overflowed.
-pub(in crate::process) fn set_overflow_note(word: &'static AtomicU32) {
+/// Sets the word in which this process notes why it dies.
+pub(in crate::process) fn set_fatal_note(word: &'static AtomicU32) {
     // Release: pairs with the handler's Acquire. The word itself has been there for long.
     NOTE.store(ptr::from_ref(word).cast_mut(), Release);
 }
@@ -64,7 +107,7 @@ fn install() {
     if BEFORE.is_set.load(Acquire) {
         return;
     }
-    let actions = FAULTS.map(|signal| signals::handle(signal, fault, libc::SA_ONSTACK));
+    let actions = SIGNALS.map(|signal| signals::handle(signal, note, libc::SA_ONSTACK));
     // SAFETY: only the one thread that is watched calls this, once, and nobody reads before `is_set`. A fault of some
     // other thread in between finds it unset, and gets the default.
     unsafe { (*BEFORE.actions.get()).write(actions) };
@@ -73,7 +116,7 @@ fn install() {
 }
 
 /// The handler. It may run on any thread, at any place.
-unsafe extern "C" fn fault(
+unsafe extern "C" fn note(
     signal: libc::c_int,
     information: *mut libc::siginfo_t,
     _: *mut libc::c_void,
@@ -83,22 +126,21 @@ unsafe extern "C" fn fault(
     // 0 or less: sent by a program and not by a fault, so there is no address.
     let is_fault = code > 0;
     if is_fault && (GUARD_START.load(Relaxed)..GUARD_END.load(Relaxed)).contains(&address) {
-        // Acquire: pairs with the Release of `set_overflow_note`.
-        let note = NOTE.load(Acquire);
-        // SAFETY: the pointer is null or was made from a reference that is valid for ever.
-        if let Some(note) = unsafe { note.as_ref() } {
-            note.store(1, Release);
-        }
+        FatalNote::StackOverflow.write();
         // SAFETY: the bytes are a static's. The call is allowed in a handler, and `errno` does not matter any more.
         unsafe { libc::write(libc::STDERR_FILENO, TEXT.as_ptr().cast(), TEXT.len()) };
+    } else if io::Error::last_os_error().raw_os_error() == Some(libc::ENOMEM) {
+        FatalNote::OutOfMemory.write();
     }
     let default = MaybeUninit::<libc::sigaction>::zeroed();
     // Acquire: pairs with the Release in `install`.
     let before = if BEFORE.is_set.load(Acquire) {
         // SAFETY: it is set, so the actions are written and do not change any more.
         unsafe { (*BEFORE.actions.get()).assume_init_ref() }
-            .get(usize::from(signal != FAULTS[0]))
-            .map_or(default.as_ptr(), ptr::from_ref)
+            .iter()
+            .zip(SIGNALS)
+            .find(|(_, known)| *known == signal)
+            .map_or(default.as_ptr(), |(before, _)| ptr::from_ref(before))
     } else {
         default.as_ptr()
     };
