@@ -15,6 +15,9 @@ use serde::ser::{Serialize, Serializer};
 /// pool and worker share, however large it is. It can be kept beyond the task: the pool does not use
 /// that memory again as long as there is a `Blob` of it.
 ///
+/// The pool uses that memory again, for tasks of other workers too. So workers are apart for crashes, and
+/// not for secrets: one that is hostile may read arguments of others.
+///
 /// Everywhere else it is a [`Bytes`]: cheap to clone, made from a `Vec<u8>` without a copy, and turned
 /// into a `Bytes` without one. As a result it is copied once, as other bytes are.
 ///

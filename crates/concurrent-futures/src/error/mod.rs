@@ -443,7 +443,7 @@ impl TaskError {
     /// - it was killed by somebody else than the pool, and the kernel's out-of-memory killer has been at work in
     ///   its control group.
     ///
-    /// All this is evidence and no proof. False where there is none.
+    /// All this is evidence and no proof. False where there is none. An example is at the first of these links.
     #[must_use]
     pub fn is_out_of_memory_likely(&self) -> bool {
         matches!(&self.0.what, What::WorkerLost(loss) if loss.lacks_memory)

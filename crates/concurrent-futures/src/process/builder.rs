@@ -347,6 +347,14 @@ impl ProcessPoolBuilder {
     /// all. Otherwise its task is lost with it, as the error says, and is run again where it
     /// [may be](crate::TaskOptions::retries). A worker that stands still in a debugger is not stopped by a signal,
     /// and the time for which this process itself is stopped does not count.
+    ///
+    /// ```
+    /// use concurrent_futures::ProcessPoolExecutor;
+    /// use std::time::Duration;
+    ///
+    /// let pool = ProcessPoolExecutor::builder().stopped_timeout(Duration::from_secs(60)).build()?;
+    /// # Ok::<(), concurrent_futures::BuildError>(())
+    /// ```
     pub fn stopped_timeout(mut self, limit: Duration) -> Self {
         self.stopped_timeout = limit;
         self
@@ -390,6 +398,21 @@ impl ProcessPoolBuilder {
     /// It is looked at between tasks and between items of a map, at most every 5 milliseconds. So a worker may have
     /// more for a while, no task is lost, and what has not begun is handed to others in its order. The replacement
     /// is an event of `tracing` at level `INFO`. Where the initializer alone takes so much, each worker runs one task.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ProcessPoolExecutor};
+    ///
+    /// fn leak(bytes: usize) -> u32 {
+    ///     vec![1_u8; bytes].leak();
+    ///     std::process::id()
+    /// }
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(1).max_memory_per_worker(64 << 20).build()?;
+    /// let leaky = pool.submit(leak, 100 << 20).result()?;
+    /// // Another task is run by another process, sooner or later, and no task was lost.
+    /// while pool.submit(std::process::id, ()).result()? == leaky {}
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn max_memory_per_worker(mut self, bytes: u64) -> Self {
         self.max_memory_per_worker = Some(bytes);
         self
@@ -426,6 +449,14 @@ impl ProcessPoolBuilder {
     /// By how much workers are nicer to others than this process, as with the command `nice`: 19 runs when
     /// nothing else wants to. A negative number needs a privilege, and without it the pool is broken, as with a
     /// [limit](Self::memory_limit) that the system refuses.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ProcessPoolExecutor};
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(1).nice(10).build()?;
+    /// assert_eq!(pool.submit(u64::pow, (2, 10)).result()?, 1024);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn nice(mut self, increment: i32) -> Self {
         self.limits.nice = increment;
         self
@@ -436,6 +467,22 @@ impl ProcessPoolBuilder {
     ///
     /// It holds for standard output where that is a file, and for files in memory. So a result above 128 KiB that
     /// is larger than the limit is an error of its task, and a pool of processes inside of a task needs 2 MiB.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ProcessPoolExecutor};
+    ///
+    /// fn write(bytes: usize) -> std::io::Result<()> {
+    ///     let path = std::env::temp_dir().join(format!("limited-{}", std::process::id()));
+    ///     let written = std::fs::write(&path, vec![0; bytes]);
+    ///     std::fs::remove_file(path)?;
+    ///     written
+    /// }
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(1).file_size_limit(4096).build()?;
+    /// pool.try_submit(write, 4096).result()?;
+    /// assert!(pool.try_submit(write, 4097).result().unwrap_err().is_failed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn file_size_limit(mut self, bytes: u64) -> Self {
         self.limits.file_size = Some(bytes);
         self
@@ -443,6 +490,20 @@ impl ProcessPoolBuilder {
 
     /// How many descriptors a worker can have open (`RLIMIT_NOFILE`), at least 32; that of this process by
     /// default. A worker has a few of its own.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ProcessPoolExecutor};
+    ///
+    /// fn open(files: usize) -> std::io::Result<usize> {
+    ///     let files: Vec<_> = (0..files).map(|_| std::fs::File::open("/dev/null")).collect::<Result<_, _>>()?;
+    ///     Ok(files.len())
+    /// }
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(1).descriptor_limit(64).build()?;
+    /// assert_eq!(pool.try_submit(open, 10).result()?, 10);
+    /// assert!(pool.try_submit(open, 64).result().unwrap_err().is_failed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn descriptor_limit(mut self, descriptors: u64) -> Self {
         self.limits.descriptors = Some(descriptors);
         self
