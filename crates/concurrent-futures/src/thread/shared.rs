@@ -323,9 +323,10 @@ impl Shared {
 
     #[inline]
     pub(super) fn observe(&self, tell: impl FnOnce(&dyn Observer)) {
-        if let Some(observer) = &self.observer
-            && let Err(panic) = panic::guard(|| tell(&**observer))
-        {
+        let Some(observer) = &self.observer else {
+            return;
+        };
+        if let Err(panic) = panic::guard(|| tell(&**observer)) {
             panic::contain(|| {
                 tracing::error!(panic.message, panic.location, "an observer panicked");
             });

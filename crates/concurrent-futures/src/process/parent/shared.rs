@@ -232,9 +232,10 @@ impl Shared {
     }
 
     pub(in crate::process) fn observe(&self, tell: impl FnOnce(&dyn crate::executor::Observer)) {
-        if let Some(observer) = &self.options.observer
-            && let Err(panic) = panic::guard(|| tell(&**observer))
-        {
+        let Some(observer) = &self.options.observer else {
+            return;
+        };
+        if let Err(panic) = panic::guard(|| tell(&**observer)) {
             panic::contain(|| {
                 tracing::error!(panic.message, panic.location, "an observer panicked");
             });
@@ -375,8 +376,10 @@ impl Shared {
         let needs_supervisor = actions.notify && !state.has_supervisor;
         state.has_supervisor |= needs_supervisor;
         drop(state);
-        if needs_supervisor && let Err(error) = supervisor::start(self) {
-            self.no_supervisor(error);
+        if needs_supervisor {
+            if let Err(error) = supervisor::start(self) {
+                self.no_supervisor(error);
+            }
         }
         self.act(actions);
     }
@@ -515,9 +518,7 @@ impl Shared {
                 state.cancel_all(actions);
             }
         });
-        if how.wait
-            && let Some(limit) = how.deadline
-        {
+        if let Some(limit) = how.deadline.filter(|_| how.wait) {
             self.end_at(limit);
         }
         future
