@@ -153,12 +153,12 @@ pub use wait::{Wait, Waited, Waiting, wait};
 mod documents {
     //! The snippets of the documents, compiled and run.
 
-    #[doc = include_str!("../../../README.md")]
+    #[doc = include_str!("../README.md")]
     struct Readme;
 
-    #[doc = include_str!("../../../docs/guide.md")]
+    #[doc = include_str!("../docs/guide.md")]
     struct Guide;
 
-    #[doc = include_str!("../../../docs/python.md")]
+    #[doc = include_str!("../docs/python.md")]
     struct Python;
 }
