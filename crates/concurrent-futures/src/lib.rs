@@ -159,6 +159,12 @@ mod documents {
     #[doc = include_str!("../../../docs/guide.md")]
     struct Guide;
 
+    #[doc = include_str!("../../../docs/production.md")]
+    struct Production;
+
+    #[doc = include_str!("../../../docs/processes.md")]
+    struct Processes;
+
     #[doc = include_str!("../../../docs/python.md")]
     struct Python;
 }
