@@ -169,6 +169,11 @@ mod documents {
     #[doc = include_str!("../../../docs/processes.md")]
     struct Processes;
 
+    // One document, so that a reader has it all in one place: its snippets need both features.
+    #[cfg(all(feature = "indicatif", feature = "metrics"))]
+    #[doc = include_str!("../../../docs/observing.md")]
+    struct Observing;
+
     #[doc = include_str!("../../../docs/python.md")]
     struct Python;
 }
