@@ -157,23 +157,23 @@ pub use wait::{Wait, Waited, Waiting, wait};
 mod documents {
     //! The snippets of the documents, compiled and run.
 
-    #[doc = include_str!("../../../README.md")]
+    #[doc = include_str!("../README.md")]
     struct Readme;
 
-    #[doc = include_str!("../../../docs/guide.md")]
+    #[doc = include_str!("../docs/guide.md")]
     struct Guide;
 
-    #[doc = include_str!("../../../docs/production.md")]
+    #[doc = include_str!("../docs/production.md")]
     struct Production;
 
-    #[doc = include_str!("../../../docs/processes.md")]
+    #[doc = include_str!("../docs/processes.md")]
     struct Processes;
 
     // One document, so that a reader has it all in one place: its snippets need both features.
     #[cfg(all(feature = "indicatif", feature = "metrics"))]
-    #[doc = include_str!("../../../docs/observing.md")]
+    #[doc = include_str!("../docs/observing.md")]
     struct Observing;
 
-    #[doc = include_str!("../../../docs/python.md")]
+    #[doc = include_str!("../docs/python.md")]
     struct Python;
 }
