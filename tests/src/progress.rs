@@ -266,6 +266,24 @@ tests! {
         assert!(done.blocking_next().unwrap().is_some());
         assert_eq!(done.into_remaining().len(), 3);
         assert_eq!((of_futures.position(), end(&of_futures)), (1, End::Abandoned));
+
+        let of_added = bar(None);
+        let mut done = AsCompleted::new().progress(of_added.clone());
+        done.push(executor.submit(|| 1, ()));
+        done.push(executor.submit(|| 2, ()));
+        assert!(done.blocking_next().unwrap().is_some());
+        drop(done);
+        assert_eq!((of_added.position(), end(&of_added)), (1, End::Abandoned));
+    }
+
+    fn an_input_that_ends_too_early_abandons_the_bar() {
+        let executor = InlineExecutor::new();
+        let bar = bar(None);
+        let input = (0..10).map(|n: u32| if n == 5 { panic!("no more input") } else { n });
+        let results = executor.map(|n: u32| n, input).progress(bar.clone());
+        // The panic is the last result.
+        assert_eq!(results.into_iter().count(), 6);
+        assert_eq!((bar.position(), bar.length(), end(&bar)), (6, Some(10), End::Abandoned));
     }
 
     fn dropped_after_its_last_result_it_finishes_the_bar() {
@@ -281,8 +299,12 @@ tests! {
     fn a_bar_that_its_owner_has_finished_or_uses_again_is_left_alone() {
         let executor = InlineExecutor::new();
         let finished = bar(None);
-        let results = executor.map(|n: u32| n, 0..3).progress(finished.clone());
+        let mut results = executor.map(|n: u32| n, 0..3).progress(finished.clone());
+        for _ in 0..3 {
+            assert!(results.blocking_next().is_some());
+        }
         finished.finish_with_message("enough");
+        assert!(results.blocking_next().is_none());
         drop(results);
         assert_eq!((finished.position(), finished.message()), (3, "enough".to_owned()));
 
@@ -319,6 +341,12 @@ tests! {
             promise.fulfil(1).unwrap();
             assert!(done.next().await.unwrap().is_ok());
             assert_eq!(of_futures.position(), 1);
+
+            // `for` ends with the refusal.
+            let of_for = bar(None);
+            let results = pool.map(|n: u32| n, 0..3).progress(of_for.clone());
+            assert_eq!(results.into_iter().filter(Result::is_err).count(), 1);
+            assert_eq!((of_for.position(), end(&of_for)), (0, End::Abandoned));
         });
     }
 
