@@ -372,8 +372,10 @@ impl Shared {
         let needs_supervisor = actions.notify && !state.has_supervisor;
         state.has_supervisor |= needs_supervisor;
         drop(state);
-        if needs_supervisor && let Err(error) = supervisor::start(self) {
-            self.no_supervisor(error);
+        if needs_supervisor {
+            if let Err(error) = supervisor::start(self) {
+                self.no_supervisor(error);
+            }
         }
         self.act(actions);
     }
@@ -512,9 +514,7 @@ impl Shared {
                 state.cancel_all(actions);
             }
         });
-        if how.wait
-            && let Some(limit) = how.deadline
-        {
+        if let Some(limit) = how.deadline.filter(|_| how.wait) {
             self.end_at(limit);
         }
         future
