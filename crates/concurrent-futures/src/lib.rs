@@ -117,6 +117,8 @@ mod process;
 )))]
 #[path = "process/elsewhere.rs"]
 mod process;
+#[cfg(feature = "indicatif")]
+mod progress;
 pub mod stream;
 mod sync;
 pub mod task;
@@ -145,6 +147,8 @@ pub use map::{Map, Mapping};
 #[doc(hidden)]
 pub use process::fuzzing;
 pub use process::{ProcessPoolBuilder, ProcessPoolExecutor, WorkerState, WorkerStats, worker};
+#[cfg(feature = "indicatif")]
+pub use progress::Progress;
 pub use task::{
     AbortOutcome, Outcome, Promise, SharedTaskFuture, TaskFuture, TaskHandle, TaskInfo, Waitable,
 };
@@ -160,6 +164,17 @@ mod documents {
 
     #[doc = include_str!("../docs/guide.md")]
     struct Guide;
+
+    #[doc = include_str!("../docs/production.md")]
+    struct Production;
+
+    #[doc = include_str!("../docs/processes.md")]
+    struct Processes;
+
+    // One document, so that a reader has it all in one place: its snippets need both features.
+    #[cfg(all(feature = "indicatif", feature = "metrics"))]
+    #[doc = include_str!("../docs/observing.md")]
+    struct Observing;
 
     #[doc = include_str!("../docs/python.md")]
     struct Python;
