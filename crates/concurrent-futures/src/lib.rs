@@ -80,8 +80,17 @@
 //! A task may wait for tasks of its own pool, however few workers there are, and tasks that block for
 //! each other in a circle get an error: see [`TaskFuture::result`].
 
-// Items of a feature say so on docs.rs, by `doc(cfg(…))`. What differs between systems is hidden from users.
-#![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg = false))]
+// Items of a feature say so on docs.rs. What differs between systems and in models is hidden from users.
+#![cfg_attr(
+    docsrs,
+    feature(doc_cfg),
+    doc(auto_cfg(hide(
+        concurrent_futures_loom,
+        target_os = "linux",
+        target_arch = "x86_64",
+        target_arch = "aarch64"
+    )))
+)]
 #![cfg_attr(
     any(concurrent_futures_loom, not(target_os = "linux")),
     allow(
