@@ -80,6 +80,8 @@
 //! A task may wait for tasks of its own pool, however few workers there are, and tasks that block for
 //! each other in a circle get an error: see [`TaskFuture::result`].
 
+// Items of a feature say so on docs.rs, by `doc(cfg(…))`. What differs between systems is hidden from users.
+#![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg = false))]
 #![cfg_attr(
     any(concurrent_futures_loom, not(target_os = "linux")),
     allow(
@@ -157,12 +159,23 @@ pub use wait::{Wait, Waited, Waiting, wait};
 mod documents {
     //! The snippets of the documents, compiled and run.
 
-    #[doc = include_str!("../../../README.md")]
+    #[doc = include_str!("../README.md")]
     struct Readme;
 
-    #[doc = include_str!("../../../docs/guide.md")]
+    #[doc = include_str!("../docs/guide.md")]
     struct Guide;
 
-    #[doc = include_str!("../../../docs/python.md")]
+    #[doc = include_str!("../docs/production.md")]
+    struct Production;
+
+    #[doc = include_str!("../docs/processes.md")]
+    struct Processes;
+
+    // One document, so that a reader has it all in one place: its snippets need both features.
+    #[cfg(all(feature = "indicatif", feature = "metrics"))]
+    #[doc = include_str!("../docs/observing.md")]
+    struct Observing;
+
+    #[doc = include_str!("../docs/python.md")]
     struct Python;
 }

@@ -145,6 +145,17 @@ impl Admission {
         self.0.limits.is_some()
     }
 
+    /// How many places there are, and how many of them are taken, if tasks are limited.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn places(&self) -> Option<(usize, usize)> {
+        self.0.limits?.queued?;
+        if self.0.is_copy() {
+            return None;
+        }
+        let state = lock(&self.0.state);
+        Some((state.places, state.taken))
+    }
+
     /// A task is being submitted, until the answer is dropped: its place may be taken, and the task not
     /// be in the queue yet.
     pub(crate) fn coming(&self) -> Coming<'_> {
@@ -298,9 +309,10 @@ impl Inner {
     fn grant(self: &Arc<Self>, state: &mut State) -> Granted {
         let mut granted = Granted::new();
         if let Some(limits) = self.limits {
-            while limits.has_room(state)
-                && let Some(promise) = state.waiting.pop_front()
-            {
+            while limits.has_room(state) {
+                let Some(promise) = state.waiting.pop_front() else {
+                    break;
+                };
                 // From its start on nobody can give up any more; who did before gets nothing.
                 let place = promise
                     .start()
@@ -392,9 +404,7 @@ impl Place {
 
     /// It is used for a task whose encoded arguments have so many bytes.
     fn hold(&mut self, bytes: u64) {
-        if let Some(inner) = &self.inner
-            && !inner.is_copy()
-        {
+        if let Some(inner) = self.inner.as_ref().filter(|inner| !inner.is_copy()) {
             let used = Hold::Used(bytes);
             let mut state = lock(&inner.state);
             state.remove(self.hold);
@@ -407,9 +417,7 @@ impl Place {
 impl Drop for Place {
     #[inline]
     fn drop(&mut self) {
-        if let Some(inner) = &self.inner
-            && !inner.is_copy()
-        {
+        if let Some(inner) = self.inner.as_ref().filter(|inner| !inner.is_copy()) {
             let mut state = lock(&inner.state);
             state.taken -= 1;
             state.remove(self.hold);

@@ -155,10 +155,10 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
     /// Pulls items until the window is full, or a chunk has to wait for a place.
     fn fill(&mut self) {
         self.fill_at = usize::MAX;
-        if let Some(pulled) = self.pending.take()
-            && !self.submit(pulled)
-        {
-            return;
+        if let Some(pulled) = self.pending.take() {
+            if !self.submit(pulled) {
+                return;
+            }
         }
         self.planner
             .set_workers((self.dispatch.max_workers)(&self.dispatch.executor));
@@ -226,9 +226,10 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
             let future = submit(executor, items, place, options);
             self.in_flight.push(span, future);
         }
-        if let Some(error) = end
-            && let Some(span) = self.next_span(1)
-        {
+        let Some(error) = end else {
+            return;
+        };
+        if let Some(span) = self.next_span(1) {
             let error = error.at_index(span.start);
             self.in_flight.push(span, TaskFuture::ready(Err(error)));
         }

@@ -76,18 +76,18 @@ impl<T> Core<T> {
 
     /// The result, if the task is done and nobody else is about to take it over.
     fn settle(&self) -> Option<&Result<T, TaskError>> {
-        if self.result.get().is_none()
-            && let Some(outcome) = self.handle.outcome()
-        {
-            let future = self.lock().future.take();
-            if let Some(mut future) = future {
-                let result = future.try_result().expect("the task is done");
-                assert!(
-                    self.result.set(result).is_ok(),
-                    "only who took the future sets the result"
-                );
-                self.tell(outcome);
-            }
+        if let Some(result) = self.result.get() {
+            return Some(result);
+        }
+        let outcome = self.handle.outcome()?;
+        let future = self.lock().future.take();
+        if let Some(mut future) = future {
+            let result = future.try_result().expect("the task is done");
+            assert!(
+                self.result.set(result).is_ok(),
+                "only who took the future sets the result"
+            );
+            self.tell(outcome);
         }
         self.result.get()
     }
