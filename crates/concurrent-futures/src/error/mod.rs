@@ -20,7 +20,7 @@ pub(crate) use wire::{RemoteError, WireError, chain};
 
 use crate::panic::Panic;
 
-/// The boxed error that any error converts into.
+/// The boxed error that any error converts into, and text as well: see [`TaskError::failed`].
 pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 
 /// Why a task gave no value.
@@ -124,6 +124,14 @@ impl TaskError {
     }
 
     /// The error of a function that returned `error`.
+    ///
+    /// ```
+    /// use concurrent_futures::{Promise, TaskError};
+    ///
+    /// let (promise, future) = Promise::<u32>::new();
+    /// promise.fail(TaskError::failed("the line is dead")).unwrap();
+    /// assert_eq!(future.result().unwrap_err().message().unwrap(), "the line is dead");
+    /// ```
     #[must_use]
     pub fn failed(error: impl Into<BoxError>) -> Self {
         Self::new(What::Failed, Ran::Yes).caused_by(error)
@@ -133,7 +141,7 @@ impl TaskError {
         Self::new(What::Panicked(panic), Ran::Yes)
     }
 
-    /// The error of a task that was cancelled before it started.
+    /// The error of a task that was cancelled before it started: see the example of [`ErrorKind`].
     #[must_use]
     pub fn cancelled() -> Self {
         Self::new(What::Cancelled, Ran::No)
@@ -207,7 +215,8 @@ impl TaskError {
         Self::new(What::AllFailed(errors), ran)
     }
 
-    /// The error of a task that an executor does not take.
+    /// The error of a task that an executor does not take, for back ends: see the example of
+    /// [`caused_by`](Self::caused_by).
     #[must_use]
     pub fn rejected(why: Rejection) -> Self {
         Self::new(What::Rejected(why), Ran::No)
@@ -227,13 +236,22 @@ impl TaskError {
         Self::new(What::WouldBlock, Ran::Maybe)
     }
 
-    /// The error of a value of the type `type_name` that could not be encoded or decoded.
+    /// The error of a value of the type `type_name` that could not be encoded or decoded, for back ends.
+    ///
+    /// ```
+    /// use concurrent_futures::{Direction, TaskError};
+    ///
+    /// let error = TaskError::codec("u32", "4 bytes are wanted, and there are 3").going(Direction::DecodeResult);
+    /// assert!(error.is_codec());
+    /// assert_eq!(error.direction(), Some(Direction::DecodeResult));
+    /// ```
     #[must_use]
     pub fn codec(type_name: impl Into<Cow<'static, str>>, error: impl Into<BoxError>) -> Self {
         Self::new(What::Codec(None, type_name.into()), Ran::Maybe).caused_by(error)
     }
 
-    /// Says which way the value was going, of an error made by [`codec`](Self::codec).
+    /// Says which way the value was going, of an error made by [`codec`](Self::codec), where there is an
+    /// example.
     #[must_use]
     pub fn going(mut self, way: Direction) -> Self {
         if let What::Codec(direction, _) = &mut self.0.what {
@@ -266,6 +284,14 @@ impl TaskError {
     }
 
     /// Adds the cause, which then is the [`source`](Error::source).
+    ///
+    /// ```
+    /// use concurrent_futures::{Rejection, TaskError};
+    /// use std::error::Error;
+    ///
+    /// let error = TaskError::rejected(Rejection::Broken).caused_by("the model could not be loaded");
+    /// assert_eq!(error.source().unwrap().to_string(), "the model could not be loaded");
+    /// ```
     #[must_use]
     pub fn caused_by(mut self, error: impl Into<BoxError>) -> Self {
         self.0.source = Some(Arc::from(error.into()));
@@ -289,7 +315,7 @@ impl TaskError {
         self
     }
 
-    /// What sort of error this is.
+    /// What sort of error this is: see the example of [`ErrorKind`].
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self.0.what {
@@ -309,67 +335,87 @@ impl TaskError {
         }
     }
 
-    /// The function returned an error.
+    /// The function returned an error: see the example of [`TaskError`].
     #[must_use]
     pub fn is_failed(&self) -> bool {
         self.kind() == ErrorKind::Failed
     }
 
-    /// The function panicked.
+    /// The function panicked: see [`location`](Self::location).
     #[must_use]
     pub fn is_panicked(&self) -> bool {
         self.kind() == ErrorKind::Panicked
     }
 
-    /// The task was cancelled before it started.
+    /// The task was cancelled before it started: see [`TaskFuture::cancel`](crate::TaskFuture::cancel).
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.kind() == ErrorKind::Cancelled
     }
 
-    /// The task was stopped while it ran: its worker process was ended.
+    /// The task was stopped while it ran, and its worker process was ended for that: see
+    /// [`TaskFuture::abort`](crate::TaskFuture::abort).
     #[must_use]
     pub fn is_aborted(&self) -> bool {
         self.kind() == ErrorKind::Aborted
     }
 
-    /// The worker process that ran the task is gone.
+    /// The worker process that ran the task is gone: see [`worker_exit`](Self::worker_exit).
     #[must_use]
     pub fn is_worker_lost(&self) -> bool {
         self.kind() == ErrorKind::WorkerLost
     }
 
-    /// An argument or a result is larger than the executor carries.
+    /// An argument or a result is larger than the executor carries: see
+    /// [`max_payload`](crate::ProcessPoolBuilder::max_payload).
     #[must_use]
     pub fn is_too_large(&self) -> bool {
         self.kind() == ErrorKind::TooLarge
     }
 
-    /// A time limit passed.
+    /// A time limit passed: see [`clock`](Self::clock).
     #[must_use]
     pub fn is_timed_out(&self) -> bool {
         self.kind() == ErrorKind::TimedOut
     }
 
-    /// The executor did not take the task.
+    /// The executor did not take the task: see [`rejection`](Self::rejection).
     #[must_use]
     pub fn is_rejected(&self) -> bool {
         self.kind() == ErrorKind::Rejected
     }
 
     /// Whoever had promised the result went away without giving one.
+    ///
+    /// ```
+    /// use concurrent_futures::Promise;
+    ///
+    /// let (promise, future) = Promise::<u32>::new();
+    /// drop(promise);
+    /// assert!(future.result().unwrap_err().is_abandoned());
+    /// ```
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
         self.kind() == ErrorKind::Abandoned
     }
 
     /// A blocking wait was tried in async code.
+    ///
+    /// ```
+    /// use concurrent_futures::Promise;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let (_promise, future) = Promise::<u32>::new();
+    /// assert!(future.result().unwrap_err().is_would_block());
+    /// # }
+    /// ```
     #[must_use]
     pub fn is_would_block(&self) -> bool {
         self.kind() == ErrorKind::WouldBlock
     }
 
-    /// An argument or a result could not be encoded or decoded.
+    /// An argument or a result could not be encoded or decoded: see [`direction`](Self::direction).
     #[must_use]
     pub fn is_codec(&self) -> bool {
         self.kind() == ErrorKind::Codec
@@ -377,6 +423,18 @@ impl TaskError {
 
     /// The wait could never have ended: tasks wait for each other in a circle, which the text names, or
     /// for a place while they have all places of their pool.
+    ///
+    /// ```
+    /// use concurrent_futures::{TaskFuture, ThreadPoolExecutor};
+    /// use std::sync::mpsc::channel;
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let (give, itself) = channel::<TaskFuture<()>>();
+    /// let (tell, told) = channel();
+    /// let task = pool.spawn(move || tell.send(itself.recv().unwrap().result()).unwrap());
+    /// give.send(task).unwrap();
+    /// assert!(told.recv().unwrap().unwrap_err().is_deadlock());
+    /// ```
     #[must_use]
     pub fn is_deadlock(&self) -> bool {
         self.kind() == ErrorKind::Deadlock
@@ -389,6 +447,17 @@ impl TaskError {
     }
 
     /// Which time limit passed, if one did.
+    ///
+    /// ```
+    /// use concurrent_futures::{Clock, Promise};
+    /// use std::time::Duration;
+    ///
+    /// let (_promise, mut future) = Promise::<u32>::new();
+    /// let error = future.result_timeout(Duration::from_millis(1)).unwrap_err();
+    /// assert!(error.is_timed_out());
+    /// // It was the wait that took too long, and the task may still give its result.
+    /// assert_eq!(error.clock(), Some(Clock::Wait));
+    /// ```
     #[must_use]
     pub fn clock(&self) -> Option<Clock> {
         match self.0.what {
@@ -399,6 +468,17 @@ impl TaskError {
     }
 
     /// Why the executor did not take the task, if that is what happened.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, InlineExecutor, Rejection, Shutdown};
+    ///
+    /// let executor = InlineExecutor::new();
+    /// executor.blocking_shutdown(Shutdown::new())?;
+    /// let error = executor.submit(u64::pow, (2, 10)).result().unwrap_err();
+    /// assert!(error.is_rejected());
+    /// assert_eq!(error.rejection(), Some(Rejection::ShutDown));
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
     #[must_use]
     pub fn rejection(&self) -> Option<Rejection> {
         match self.0.what {
@@ -408,6 +488,20 @@ impl TaskError {
     }
 
     /// What could not be carried, and where, of an error about a value.
+    ///
+    /// ```
+    /// use concurrent_futures::{Direction, Executor, ProcessPoolExecutor};
+    /// use std::ffi::OsString;
+    /// use std::os::unix::ffi::OsStringExt;
+    /// use std::path::PathBuf;
+    ///
+    /// let pool = ProcessPoolExecutor::new(1);
+    /// // serde can write paths of UTF-8 only.
+    /// let path = PathBuf::from(OsString::from_vec(vec![0xff]));
+    /// let error = pool.submit(|path: PathBuf| path.exists(), path).result().unwrap_err();
+    /// assert!(error.is_codec());
+    /// assert_eq!(error.direction(), Some(Direction::EncodeArguments));
+    /// ```
     #[must_use]
     pub fn direction(&self) -> Option<Direction> {
         match self.0.what {
@@ -417,6 +511,16 @@ impl TaskError {
     }
 
     /// How the worker process ended, if the task was lost with it.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ProcessPoolExecutor, WorkerExit};
+    ///
+    /// let pool = ProcessPoolExecutor::new(1);
+    /// let error = pool.submit(|| -> u32 { std::process::exit(3) }, ()).result().unwrap_err();
+    /// assert!(error.is_worker_lost());
+    /// assert_eq!(error.worker_exit(), Some(WorkerExit::Code(3)));
+    /// assert!(error.worker_pid().is_some());
+    /// ```
     #[must_use]
     pub fn worker_exit(&self) -> Option<WorkerExit> {
         match &self.0.what {
@@ -425,7 +529,8 @@ impl TaskError {
         }
     }
 
-    /// The process id of the worker that the task was lost with.
+    /// The process id of the worker that the task was lost with. See the example of
+    /// [`worker_exit`](Self::worker_exit).
     #[must_use]
     pub fn worker_pid(&self) -> Option<u32> {
         match &self.0.what {
@@ -471,12 +576,26 @@ impl TaskError {
     }
 
     /// Whether the body of the task has run.
+    ///
+    /// ```
+    /// use concurrent_futures::{Promise, Ran, TaskError};
+    ///
+    /// /// Whether to try again what must not be done twice.
+    /// fn is_safe_to_repeat(error: &TaskError) -> bool {
+    ///     error.ran() == Ran::No
+    /// }
+    ///
+    /// let (_promise, future) = Promise::<u32>::new();
+    /// future.cancel();
+    /// assert!(is_safe_to_repeat(&future.result().unwrap_err()));
+    /// ```
     #[must_use]
     pub fn ran(&self) -> Ran {
         self.0.ran
     }
 
-    /// What the panic or the function's own error said; what a lost worker left as explanation.
+    /// What the panic or the function's own error said; what a lost worker left as explanation. See the
+    /// example of [`TaskError`].
     #[must_use]
     pub fn message(&self) -> Option<Cow<'_, str>> {
         match &self.0.what {
@@ -495,6 +614,16 @@ impl TaskError {
     ///
     /// `None` for other errors, and where somebody replaced the panic hook after the first pool was
     /// made.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ThreadPoolExecutor};
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let error = pool.submit(|| -> u32 { panic!("no luck") }, ()).result().unwrap_err();
+    /// assert!(error.is_panicked());
+    /// assert_eq!(error.message().unwrap(), "no luck");
+    /// assert!(error.location().unwrap().contains(".rs:"));
+    /// ```
     #[must_use]
     pub fn location(&self) -> Option<&str> {
         match &self.0.what {
@@ -541,19 +670,28 @@ impl TaskError {
         }
     }
 
-    /// The position of the item in the input of a `map`, or of the future in that of a group, from 0.
+    /// The position of the item in the input of a `map`, or of the future in that of a group, from 0: see
+    /// the example of [`try_join_all`](crate::try_join_all).
     #[must_use]
     pub fn index(&self) -> Option<usize> {
         self.0.index
     }
 
     /// The name that the task was given when it was submitted.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, InlineExecutor, TaskOptions};
+    ///
+    /// let named = TaskOptions::new().name("parse");
+    /// let future = InlineExecutor::new().with(named).submit(|| -> u32 { panic!("no luck") }, ());
+    /// assert_eq!(future.result().unwrap_err().task_name(), Some("parse"));
+    /// ```
     #[must_use]
     pub fn task_name(&self) -> Option<&str> {
         self.0.name.as_deref()
     }
 
-    /// The function's own error, where the task ran in this process.
+    /// The function's own error, where the task ran in this process. See the example of [`TaskError`].
     ///
     /// The portable contract is the text of the error and of its sources; who wants typed errors on
     /// every executor submits a function that returns a `Result` with `submit`.
