@@ -8,6 +8,28 @@ use serde::{Serialize, de::DeserializeOwned};
 /// Implemented for every type that has `Serialize`, `DeserializeOwned`, `Send` and `'static`. In
 /// this process such values are moved, and never encoded.
 ///
+/// ```
+/// use concurrent_futures::{Executor, ProcessPoolExecutor};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Picture {
+///     width: u32,
+///     height: u32,
+/// }
+///
+/// fn halved(picture: Picture) -> Picture {
+///     Picture { width: picture.width / 2, height: picture.height / 2 }
+/// }
+///
+/// let pool = ProcessPoolExecutor::new(1);
+/// let picture = pool.submit(halved, Picture { width: 800, height: 600 }).result()?;
+/// assert_eq!((picture.width, picture.height), (400, 300));
+/// # Ok::<(), concurrent_futures::TaskError>(())
+/// ```
+///
+/// Other types are refused when the program is built:
+///
 /// ```compile_fail,E0277
 /// use concurrent_futures::{Executor, InlineExecutor};
 ///

@@ -1,4 +1,5 @@
-//! A task and everything that holds on to one: the cell, the future, the promise, waiters.
+//! A task and everything that holds on to one: the cell, the future, the promise, waiters; and what the task sees of
+//! itself while it runs, which is its [`current`].
 
 mod cell;
 mod current;
