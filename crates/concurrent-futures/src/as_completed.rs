@@ -353,7 +353,7 @@ impl<W: Waitable> AsCompletedTimeout<W> {
     /// ```
     ///
     /// # Errors
-    /// At the deadline, one with the clock [`Wait`](Clock::Wait).
+    /// At the deadline, one with the clock [`Wait`](crate::Clock::Wait).
     ///
     /// # Cancel safety
     /// A wait that is given up loses nothing: the future stays.
@@ -365,7 +365,7 @@ impl<W: Waitable> AsCompletedTimeout<W> {
     /// [`AsCompletedTimeout`].
     ///
     /// # Errors
-    /// At the deadline, one with the clock [`Wait`](Clock::Wait), which is the last; and
+    /// At the deadline, one with the clock [`Wait`](crate::Clock::Wait), which is the last; and
     /// [`is_would_block`](TaskError::is_would_block) in async code, where blocking would stop the runtime:
     /// nothing is lost by that.
     pub fn blocking_next(&mut self) -> Option<Result<W, TaskError>> {

@@ -90,9 +90,8 @@ impl Documentation {
     fn read(text: &str) -> Self {
         let mut documentation = Self::default();
         // A link without an address means an item.
-        let item_link = |link: BrokenLink<'_>| {
-            Some((link.reference.to_string().into(), CowStr::Borrowed("")))
-        };
+        let item_link =
+            |link: BrokenLink<'_>| Some((link.reference.to_string().into(), CowStr::Borrowed("")));
         let mut parser =
             Parser::new_with_broken_link_callback(text, Options::empty(), Some(item_link));
         while let Some(event) = parser.next() {

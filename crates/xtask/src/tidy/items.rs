@@ -237,14 +237,7 @@ impl Items {
             let name_text = name.to_string();
             self.public.insert(root.path(&[&name_text]));
             let text = documentation(&item.attrs);
-            root.push(
-                self,
-                Kind::Other,
-                &[&name_text],
-                line_of(name),
-                text,
-                None,
-            );
+            root.push(self, Kind::Other, &[&name_text], line_of(name), text, None);
         }
     }
 }
