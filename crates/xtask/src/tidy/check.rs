@@ -9,15 +9,12 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::documents;
 use super::examples;
-use super::items::Items;
 use super::layers::{MAX_LINES, RESERVED_WORDS, UNSAFE_FILES, layer_of, objection};
 use super::scan::{Mention, Scan, What, scan};
 use crate::workspace::Workspace;
 
 /// The folder of the library's sources, from the top.
-const LIBRARY_SOURCES: &str = "crates/concurrent-futures/src/";
-/// The file that stands in for `process` on systems without worker processes. The examples are there.
-const STAND_IN: &str = "process/elsewhere.rs";
+pub(super) const LIBRARY_SOURCES: &str = "crates/concurrent-futures/src/";
 /// The folders that hold Rust.
 const SOURCES: &[&str] = &["crates", "examples", "tests"];
 
@@ -60,6 +57,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     }
     let mut violations = check(&files)?;
     violations.extend(documents::check(&documents, &files));
+    violations.extend(examples::check(&files)?);
     for violation in &violations {
         println!("{violation}");
     }
@@ -127,7 +125,6 @@ pub(super) fn check(files: &[(String, String)]) -> Result<Vec<Violation>> {
         .collect();
     modules.sort_by_key(|(module, ..)| module.len());
     let mut test_files = BTreeSet::new();
-    let mut items = Items::default();
     for (module, file, text) in modules {
         let in_test = (1..=module.len()).any(|length| test_files.contains(&module[..length]));
         let Scan {
@@ -136,9 +133,6 @@ pub(super) fn check(files: &[(String, String)]) -> Result<Vec<Violation>> {
         } = scan(text, &module, in_test)
             .with_context(|| format!("cannot scan {LIBRARY_SOURCES}{file}"))?;
         test_files.extend(more);
-        if !in_test && file != STAND_IN {
-            items.read(&format!("{LIBRARY_SOURCES}{file}"), text, &module)?;
-        }
         let found = check_mentions(file, &module, &mentions);
         violations.extend(found.into_iter().map(|(line, rule, advice)| Violation {
             file: format!("{LIBRARY_SOURCES}{file}"),
@@ -147,7 +141,6 @@ pub(super) fn check(files: &[(String, String)]) -> Result<Vec<Violation>> {
             advice,
         }));
     }
-    violations.extend(examples::check(items.into_public()));
     violations.sort_by(|left, right| (&left.file, left.line).cmp(&(&right.file, right.line)));
     Ok(violations)
 }
@@ -254,7 +247,7 @@ fn quoted(modules: &[&str]) -> String {
 }
 
 /// The path of the module that a file below `src/` holds: empty for the root.
-fn module_of(file: &str) -> Vec<String> {
+pub(super) fn module_of(file: &str) -> Vec<String> {
     let path = file.strip_suffix(".rs").unwrap_or(file);
     let mut module: Vec<String> = path.split('/').map(str::to_owned).collect();
     if module.last().is_some_and(|last| last == "mod") || path == "lib" {

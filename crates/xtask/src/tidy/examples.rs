@@ -15,43 +15,63 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::{Context, Result};
 use proc_macro2::{TokenStream, TokenTree};
 use pulldown_cmark::{BrokenLink, CodeBlockKind, CowStr, Event, Options, Parser, Tag, TagEnd};
 
-use super::check::Violation;
-use super::items::{Item, Kind};
+use super::check::{LIBRARY_SOURCES, Violation, module_of};
+use super::items::{Item, Items, Kind};
+
+/// The file that stands in for `process` on systems without worker processes: the examples are in `process`.
+const STAND_IN: &str = "process/elsewhere.rs";
 
 /// What may stand after the fence of a block that is compiled and works.
 const COMPILED: &[&str] = &["rust", "no_run", "should_panic", "standalone_crate"];
 
-/// The violations among the public items of the library.
-pub(super) fn check(items: Vec<Item>) -> Vec<Violation> {
+/// Checks the library among files, given by path from the top and text.
+pub(super) fn check(files: &[(String, String)]) -> Result<Vec<Violation>> {
+    let mut items = Items::default();
+    for (file, text) in files {
+        if let Some(below) = file.strip_prefix(LIBRARY_SOURCES)
+            && below != STAND_IN
+        {
+            items
+                .read(file, text, &module_of(below))
+                .with_context(|| format!("cannot read the items of {file}"))?;
+        }
+    }
     let items: Vec<(Item, Documentation)> = items
+        .into_public()
         .into_iter()
         .map(|item| {
             let documentation = Documentation::read(&item.documentation);
             (item, documentation)
         })
         .collect();
-    items
+    let violations = items
         .iter()
         .filter(|(item, documentation)| !is_covered(item, documentation, &items))
-        .map(|(item, _)| {
-            let (own, other) = match item.kind {
-                Kind::Function | Kind::Method => (" that calls it", " calls it"),
-                Kind::Module | Kind::Other => ("", " names it"),
-            };
-            Violation {
-                file: item.file.clone(),
-                line: item.line,
-                rule: "example",
-                advice: format!(
-                    "write an example of `{}`{own}, or link to an item whose example{other}",
-                    item.path.join("::")
-                ),
-            }
-        })
-        .collect()
+        .map(|(item, _)| violation(item));
+    Ok(violations.collect())
+}
+
+fn violation(item: &Item) -> Violation {
+    let (own, other) = match item.kind {
+        Kind::Function | Kind::Method => (" that calls it", "calls it"),
+        Kind::Module | Kind::Other => ("", "names it"),
+    };
+    let name = match &item.path[..] {
+        [] => "the library".to_owned(),
+        path => format!("`{}`", path.join("::")),
+    };
+    Violation {
+        file: item.file.clone(),
+        line: item.line,
+        rule: "example",
+        advice: format!(
+            "write an example of {name}{own}, or link to an item whose example {other}"
+        ),
+    }
 }
 
 fn is_covered(item: &Item, own: &Documentation, items: &[(Item, Documentation)]) -> bool {

@@ -44,7 +44,7 @@ pub(super) struct Items {
     public: BTreeSet<Vec<String>>,
     /// The names that a `pub use` gives.
     exported: BTreeSet<String>,
-    /// The paths of modules that are of tests, or hidden.
+    /// The paths of what is hidden, and of modules of tests.
     left_out: Vec<Vec<String>>,
 }
 
@@ -52,9 +52,6 @@ impl Items {
     /// Takes the items of a file that holds the module `module`.
     pub(super) fn read(&mut self, file: &str, source: &str, module: &[String]) -> Result<()> {
         let parsed = syn::parse_file(source).map_err(|error| anyhow!("no Rust: {error}"))?;
-        if module.is_empty() {
-            self.public.insert(Vec::new());
-        }
         let place = Place { file, module };
         // What a `//!` says belongs to the module, wherever the module is declared.
         place.push(
@@ -122,10 +119,14 @@ impl Items {
             }
             _ => return,
         };
-        if !is_public(visibility) || is_hidden(attributes) {
+        let name_text = name.to_string();
+        if is_hidden(attributes) {
+            self.left_out.push(place.path(&[&name_text]));
             return;
         }
-        let name_text = name.to_string();
+        if !is_public(visibility) {
+            return;
+        }
         let signature = match item {
             syn::Item::Fn(item) => Some(names_in(&item.sig)),
             _ => None,
@@ -171,7 +172,7 @@ impl Items {
         }
     }
 
-    /// The methods of a type's own; those of a trait are covered by the trait.
+    /// The methods of a type. Those of a trait are not written `pub`; they are covered by the trait.
     fn methods(&mut self, item: &syn::ItemImpl, place: &Place<'_>) {
         let syn::Type::Path(of) = &*item.self_ty else {
             return;
@@ -179,7 +180,7 @@ impl Items {
         let Some(of) = of.path.segments.last() else {
             return;
         };
-        if item.trait_.is_some() || is_hidden(&item.attrs) || is_for_tests(&item.attrs) {
+        if is_hidden(&item.attrs) || is_for_tests(&item.attrs) {
             return;
         }
         for member in &item.items {
@@ -282,26 +283,33 @@ fn is_public(visibility: &Visibility) -> bool {
 
 /// Whether `#[doc(hidden)]` is among the attributes.
 fn is_hidden(attributes: &[Attribute]) -> bool {
+    let says_hidden = |tokens: TokenStream| {
+        tokens
+            .into_iter()
+            .any(|tree| matches!(tree, TokenTree::Ident(word) if word == "hidden"))
+    };
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("doc")
-            && matches!(&attribute.meta, Meta::List(list) if mentions(list.tokens.clone(), "hidden"))
+            && matches!(&attribute.meta, Meta::List(list) if says_hidden(list.tokens.clone()))
     })
 }
 
-/// Whether a `#[cfg(…)]` says `test` or `fuzzing`.
+/// Whether an attribute says `cfg(test)` or `cfg(all(test, …))`.
 fn is_for_tests(attributes: &[Attribute]) -> bool {
+    let says_test = |tokens: TokenStream| {
+        let is_test = |tree: &TokenTree| matches!(tree, TokenTree::Ident(word) if word == "test");
+        let trees: Vec<TokenTree> = tokens.into_iter().collect();
+        match &trees[..] {
+            [TokenTree::Ident(all), TokenTree::Group(group)] if all == "all" => {
+                group.stream().into_iter().any(|tree| is_test(&tree))
+            }
+            [only] => is_test(only),
+            _ => false,
+        }
+    };
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("cfg")
-            && matches!(&attribute.meta, Meta::List(list)
-                if mentions(list.tokens.clone(), "test") && !mentions(list.tokens.clone(), "not"))
-    })
-}
-
-fn mentions(tokens: TokenStream, name: &str) -> bool {
-    tokens.into_iter().any(|tree| match tree {
-        TokenTree::Group(group) => mentions(group.stream(), name),
-        TokenTree::Ident(word) => word == name,
-        _ => false,
+            && matches!(&attribute.meta, Meta::List(list) if says_test(list.tokens.clone()))
     })
 }
 
