@@ -87,7 +87,8 @@ impl<T> TaskFuture<T> {
         self.cell().is_running()
     }
 
-    /// The task was cancelled before it started: see the example of [`Waited::cancel_pending`](crate::Waited::cancel_pending).
+    /// The task was cancelled before it started: see the example of
+    /// [`Waited::cancel_pending`](crate::Waited::cancel_pending).
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.outcome() == Some(Outcome::Cancelled)
@@ -143,6 +144,9 @@ impl<T> TaskFuture<T> {
     ///   runtime: await the future there. In tokio's `spawn_blocking` and `block_in_place` it works.
     /// - [`is_deadlock`](TaskError::is_deadlock) in a task that waits for itself, or for tasks that
     ///   block for it in turn: each that blocks a thread of its own gets one.
+    ///
+    /// # Panics
+    /// If the result was taken already.
     pub fn result(mut self) -> Result<T, TaskError> {
         self.take_result()
     }
@@ -203,7 +207,8 @@ impl<T> TaskFuture<T> {
     }
 
     /// Looks at the error of a task that is over, and leaves it there. Never blocks; `None` also
-    /// while the task is not over: see [`wait`](crate::wait) for waiting without taking.
+    /// while the task is not over, and when its result was taken: see [`wait`](crate::wait) for waiting
+    /// without taking.
     ///
     /// ```
     /// use concurrent_futures::{Executor, InlineExecutor};

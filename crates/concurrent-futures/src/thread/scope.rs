@@ -250,6 +250,9 @@ impl<'scope, T: Send> ScopedFuture<'scope, T> {
     ///
     /// # Errors
     /// As [`TaskFuture::result`].
+    ///
+    /// # Panics
+    /// If the result was taken already.
     pub fn result(mut self) -> Result<T, TaskError> {
         // It stays, for the scope to wait for it, if this wait is an error.
         self.task_mut().take_result().and_then(|()| self.take())
