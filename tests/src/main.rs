@@ -24,6 +24,7 @@ mod process_limits;
 mod process_output;
 mod process_tracing;
 mod processes;
+mod progress;
 mod promise;
 mod runtimes;
 mod scopes;

@@ -11,6 +11,8 @@ use futures_core::Stream;
 use slab::Slab;
 
 use crate::error::TaskError;
+#[cfg(feature = "indicatif")]
+use crate::progress::sealed::Tracked;
 use crate::task::{Listing, Outcome, Sink, Wait, Waitable, block_until};
 use crate::time::{Deadline, Expiry};
 
@@ -54,6 +56,7 @@ pub struct AsCompleted<W: Waitable> {
     batch: VecDeque<u32>,
     finished: Arc<Finished>,
     listing: Listing,
+    given: usize,
 }
 
 /// Where finished tasks report to.
@@ -97,6 +100,7 @@ impl<W: Waitable> AsCompleted<W> {
                 waker: None,
             }))),
             listing: Listing::default(),
+            given: 0,
         }
     }
 
@@ -209,6 +213,7 @@ impl<W: Waitable> AsCompleted<W> {
         let mut waker = None;
         loop {
             if let Some(key) = self.batch.pop_front() {
+                self.given += 1;
                 return Poll::Ready(Some(self.futures.remove(key as usize)));
             }
             if self.futures.is_empty() {
@@ -282,6 +287,17 @@ impl<W: Waitable> Stream for AsCompleted<W> {
     }
 }
 
+#[cfg(feature = "indicatif")]
+impl<W: Waitable> Tracked for AsCompleted<W> {
+    fn given(&self) -> usize {
+        self.given
+    }
+
+    fn left(&self) -> Option<usize> {
+        Some(self.len())
+    }
+}
+
 impl<W: Waitable> Drop for AsCompleted<W> {
     fn drop(&mut self) {
         self.forget_waiters();
@@ -292,6 +308,7 @@ impl<W: Waitable> fmt::Debug for AsCompleted<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AsCompleted")
             .field("len", &self.len())
+            .field("given", &self.given)
             .finish_non_exhaustive()
     }
 }
@@ -412,6 +429,17 @@ impl<W: Waitable> Stream for AsCompletedTimeout<W> {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_finished(context)
+    }
+}
+
+#[cfg(feature = "indicatif")]
+impl<W: Waitable> Tracked for AsCompletedTimeout<W> {
+    fn given(&self) -> usize {
+        self.set.given
+    }
+
+    fn left(&self) -> Option<usize> {
+        Some(self.set.len())
     }
 }
 

@@ -115,6 +115,8 @@ mod process;
 )))]
 #[path = "process/elsewhere.rs"]
 mod process;
+#[cfg(feature = "indicatif")]
+mod progress;
 pub mod stream;
 mod sync;
 pub mod task;
@@ -143,6 +145,8 @@ pub use map::{Map, Mapping};
 #[doc(hidden)]
 pub use process::fuzzing;
 pub use process::{ProcessPoolBuilder, ProcessPoolExecutor, WorkerState, WorkerStats, worker};
+#[cfg(feature = "indicatif")]
+pub use progress::Progress;
 pub use task::{
     AbortOutcome, Outcome, Promise, SharedTaskFuture, TaskFuture, TaskHandle, TaskInfo, Waitable,
 };

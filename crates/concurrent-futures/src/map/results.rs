@@ -14,6 +14,8 @@ use super::turn::Turn;
 use crate::error::{Clock, TaskError};
 use crate::executor::{Chunk, Place, TaskOptions};
 use crate::panic;
+#[cfg(feature = "indicatif")]
+use crate::progress::sealed::Tracked;
 use crate::task::{TaskFuture, block_until};
 use crate::time::{Deadline, Expiry};
 
@@ -360,6 +362,24 @@ impl<E, I: Iterator, T: Send + 'static> Stream for Map<E, I, T> {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_result(context)
+    }
+}
+
+#[cfg(feature = "indicatif")]
+impl<E, I: Iterator, T> Tracked for Map<E, I, T> {
+    fn given(&self) -> usize {
+        self.given
+    }
+
+    fn left(&self) -> Option<usize> {
+        let to_pull = self.items.as_ref().map_or(Some(0), |items| {
+            let (least, most) = panic::guard(|| items.size_hint()).ok()?;
+            (most == Some(least)).then_some(least)
+        })?;
+        let pending = self.pending.as_ref().map_or(0, |pulled| {
+            pulled.items.len() + usize::from(pulled.end.is_some())
+        });
+        to_pull.checked_add(self.pulled - self.given + pending)
     }
 }
 

@@ -32,6 +32,11 @@ impl<S> Blocking<S> {
         }
     }
 
+    #[cfg(feature = "indicatif")]
+    pub(crate) fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
     /// The stream, to go on with.
     ///
     /// ```

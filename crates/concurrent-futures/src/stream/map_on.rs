@@ -12,6 +12,8 @@ use crate::executor::{
     Executor, Fallible, Place, Portable, TaskFn, TaskOptions, submit, try_submit,
 };
 use crate::map::{InFlight, Turn};
+#[cfg(feature = "indicatif")]
+use crate::progress::sealed::Tracked;
 use crate::task::TaskFuture;
 
 /// Runs the items of a stream on an executor: see [`map_on`](Self::map_on).
@@ -214,6 +216,20 @@ impl<S: Stream, T> Stream for MapOn<S, T> {
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         }
+    }
+}
+
+#[cfg(feature = "indicatif")]
+impl<S: Stream, T> Tracked for MapOn<S, T> {
+    fn given(&self) -> usize {
+        self.pulled - self.in_flight.len()
+    }
+
+    fn left(&self) -> Option<usize> {
+        let on_the_way = self.in_flight.len() + usize::from(self.pending.is_some());
+        let (least, most) = self.input.size_hint();
+        let to_pull = (most == Some(least)).then_some(least)?;
+        to_pull.checked_add(on_the_way)
     }
 }
 
