@@ -281,7 +281,7 @@ fn pools_of_the_same_name_add_up_and_what_is_gone_has_nothing_left<S: Measured>(
     assert_eq!(scraped.of_hash("tasks_rejected_total"), 2.0);
 }
 
-fn a_recorder_that_comes_after_the_pool_is_found<S: Measured>() {
+fn a_recorder_that_comes_after_the_pool_gets_its_counts_all_the_same<S: Measured>() {
     let pool = S::pool(Some("hash"), 100, Arc::new(Nobody));
     pool.submit(u64::pow, (2, 10)).result().unwrap();
     let recorder = recorder();
@@ -289,10 +289,13 @@ fn a_recorder_that_comes_after_the_pool_is_found<S: Measured>() {
     assert_eq!(later.result().unwrap(), 1024);
     pool.submit(u64::pow, (2, 10)).result().unwrap();
     let scraped = scrape(&pool, &recorder);
-    assert_eq!(scraped.of_hash("tasks_submitted_total"), 2.0);
-    assert_eq!(scraped.finished("succeeded"), 2.0);
+    assert_eq!(scraped.of_hash("tasks_submitted_total"), 3.0);
+    assert_eq!(scraped.finished("succeeded"), 3.0);
     assert_eq!(scraped.of_hash("max_workers"), 1.0);
+    let times = scraped.of_hash("task_running_seconds_count");
+    assert!((1.0..=2.0).contains(&times), "{times}");
 
+    // Before its first task as well.
     let unused = S::pool(Some("hash"), 100, Arc::new(Nobody));
     with_local_recorder(&recorder, || unused.publish_metrics());
     assert_eq!(Scraped::from(&recorder).of_hash("max_workers"), 2.0);
@@ -413,7 +416,7 @@ on_every_pool!(
     gauges_say_what_the_pool_has_when_it_publishes,
     what_is_rejected_is_counted_once_and_apart,
     pools_of_the_same_name_add_up_and_what_is_gone_has_nothing_left,
-    a_recorder_that_comes_after_the_pool_is_found,
+    a_recorder_that_comes_after_the_pool_gets_its_counts_all_the_same,
     a_pool_without_metrics_publishes_nothing,
     an_observer_is_told_as_well_and_its_panics_hide_nothing,
     a_chunk_of_a_map_is_one_task,

@@ -163,9 +163,9 @@ impl ThreadPoolBuilder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// **Install the recorder first.** Until there is one, nothing is counted: a pool that was made before looks for
-    /// it with each task and when it publishes, and counts from then on. A recorder of one thread
-    /// (`metrics::set_default_local_recorder`) gets all that a pool counts that was made on this thread under it.
+    /// **Install the recorder first.** A pool that was made before finds it with its next task, or when it
+    /// publishes, and makes up for what it has counted; the times until then are lost. A recorder of one
+    /// thread (`metrics::set_default_local_recorder`) gets all that those pools do that were made under it.
     ///
     /// # Series
     /// All have the label `pool`, which is the name. Give each pool a name of its own: those of pools with the same
