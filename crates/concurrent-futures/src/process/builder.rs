@@ -2,24 +2,22 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::call::{Initialize, InitializerCall, encode};
+use super::call::encoded_call;
 use super::carried::{Capture, capture_into};
 use super::parent::{Options, Shared, cpus_of_each};
 use super::pool::ProcessPoolExecutor;
-use super::record::{Name, conjure, name_of};
+use super::record::Name;
 use super::sys::Limits;
 use super::{sys, worker};
 use crate::cpus;
-use crate::error::{BoxError, Direction, TaskError};
+use crate::error::TaskError;
 use crate::executor::{
     BuildError, InitializerResult, Observer, Observers, Portable, TaskContext, TaskFn,
-    assert_captures_nothing,
 };
 #[cfg(feature = "metrics")]
 use crate::executor::{Kind, Metrics};
@@ -85,43 +83,6 @@ pub struct ProcessPoolBuilder {
     limits: Limits,
     max_memory_per_worker: Option<u64>,
     cpus_per_worker: Option<usize>,
-}
-
-/// An initializer, or a finalizer, whose function is made anew in the worker.
-struct Initializer<F, A, Marker> {
-    function: PhantomData<fn() -> F>,
-    argument: PhantomData<fn(A)>,
-    marker: PhantomData<fn() -> Marker>,
-}
-
-impl<F, A, Marker> Initialize for Initializer<F, A, Marker>
-where
-    F: TaskFn<A, Marker, Output: InitializerResult>,
-    A: Portable,
-    Marker: 'static,
-{
-    type Args = A;
-
-    fn run(argument: A) -> Result<(), BoxError> {
-        conjure::<F>().call(argument).into_result()
-    }
-}
-
-/// The call of an initializer or a finalizer, with its encoded argument.
-fn encoded_call<F, A, Marker>(function: F, argument: A) -> Result<(Name, Vec<u8>), TaskError>
-where
-    F: TaskFn<A, Marker, Output: InitializerResult>,
-    A: Portable,
-    Marker: 'static,
-{
-    assert_captures_nothing::<F>();
-    let _made_anew = function;
-    let mut bytes = Vec::new();
-    encode(&argument, &mut bytes, Direction::EncodeArguments)?;
-    Ok((
-        name_of::<InitializerCall<Initializer<F, A, Marker>>>(),
-        bytes,
-    ))
 }
 
 impl ProcessPoolBuilder {

@@ -107,7 +107,8 @@ impl ProcessPoolExecutor {
 
     /// Publishes the numbers of this moment through the facade `metrics`: to be called just before they are
     /// read, as in the handler of `GET /metrics`. Does nothing for a pool without
-    /// [`metrics`](ProcessPoolBuilder::metrics).
+    /// [`metrics`](ProcessPoolBuilder::metrics). See the example of
+    /// [`ThreadPoolBuilder::metrics`](crate::ThreadPoolBuilder::metrics).
     #[cfg(feature = "metrics")]
     pub fn publish_metrics(&self) {
         self.handle.0.publish_metrics();

@@ -8,6 +8,7 @@
 //!   one that calls it.
 //! - An item without one is covered by a link to an item whose example names it, and for a method calls it. A link to a
 //!   function whose signature names a type, and which has an example, covers the type.
+//! - An item without one is also covered by a link to a covered item of its own name, as in "as [`Map::next`]".
 //!
 //! What counts is what a reader sees, so the lines that rustdoc hides (`# `) name nothing. That links lead somewhere is
 //! checked by rustdoc; here the last segments of their paths are compared, and where several items match, one whose
@@ -48,11 +49,17 @@ pub(super) fn check(files: &[(String, String)]) -> Result<Vec<Violation>> {
             (item, documentation)
         })
         .collect();
-    let violations = items
+    let mut covered: Vec<bool> = items
         .iter()
-        .filter(|(item, documentation)| !is_covered(item, documentation, &items))
-        .map(|(item, _)| violation(item));
-    Ok(violations.collect())
+        .map(|(item, own)| has_example(item, own, &items))
+        .collect();
+    while let Some(next) = (0..items.len())
+        .find(|&at| !covered[at] && has_covered_namesake(&items[at], &items, &covered))
+    {
+        covered[next] = true;
+    }
+    let uncovered = items.iter().zip(&covered).filter(|(_, covered)| !**covered);
+    Ok(uncovered.map(|((item, _), _)| violation(item)).collect())
 }
 
 fn violation(item: &Item) -> Violation {
@@ -74,7 +81,8 @@ fn violation(item: &Item) -> Violation {
     }
 }
 
-fn is_covered(item: &Item, own: &Documentation, items: &[(Item, Documentation)]) -> bool {
+/// Whether the item has an example, its own or one that it links to.
+fn has_example(item: &Item, own: &Documentation, items: &[(Item, Documentation)]) -> bool {
     let is_called = matches!(item.kind, Kind::Function | Kind::Method);
     if own.has_example && (!is_called || own.shows(item)) {
         return true;
@@ -91,6 +99,22 @@ fn is_covered(item: &Item, own: &Documentation, items: &[(Item, Documentation)])
                 && (in_signature || documentation.shows(item))
                 && target.may_be(other)
         })
+    })
+}
+
+/// Whether the item links to one of its own name that is covered.
+fn has_covered_namesake(
+    (item, own): &(Item, Documentation),
+    items: &[(Item, Documentation)],
+    covered: &[bool],
+) -> bool {
+    let is_namesake = |other: &Item| other.path.last() == item.path.last();
+    own.links.iter().any(|link| {
+        let target = Target::of(link, item);
+        items
+            .iter()
+            .zip(covered)
+            .any(|((other, _), covered)| *covered && is_namesake(other) && target.may_be(other))
     })
 }
 

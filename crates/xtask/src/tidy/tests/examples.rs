@@ -227,9 +227,34 @@ fn a_link_leads_to_an_example_that_shows_the_item() {
 
 #[test]
 fn a_link_to_a_method_means_that_of_its_type() {
-    let methods = "impl Item {\n/// ```\n/// item.work();\n/// ```\npub fn work() {}\n}\nimpl Other {\n/// See [`Item::work`].\npub fn work() {}\n/// See [`Other::work`] and [`work`].\npub fn work() {}\n}";
+    let methods = "impl Item {\n/// ```\n/// item.work();\n/// ```\npub fn work() {}\n}\nimpl Other {\n/// See [`Item::work`].\npub fn work() {}\n/// See [`Third::work`] and [`work`].\npub fn work() {}\n}";
     let source = format!("mod item {{ {methods} }}\npub use item::{{Item, Other}};");
     assert_eq!(uncovered(&source).len(), 1, "{:?}", uncovered(&source));
+}
+
+#[test]
+fn a_link_to_a_covered_namesake_is_enough() {
+    let shown = "/// ```\n/// item.work();\n/// item.play();\n/// ```\npub struct Shown;\n";
+    for (first, second, expected) in [
+        ("See [`Shown`].", "As [`One::work`].", &[][..]),
+        ("As [`Two::work`].", "See [`Shown`].", &[]),
+        (
+            "Works.",
+            "As [`One::work`].",
+            &["10 One::work", "14 Two::work"],
+        ),
+        (
+            "As [`Two::work`].",
+            "As [`One::work`].",
+            &["10 One::work", "14 Two::work"],
+        ),
+        ("See [`Shown`].", "As [`One::play`].", &["14 Two::work"]),
+    ] {
+        let source = format!(
+            "{shown}impl One {{\n/// [`Shown`]\npub fn play() {{}}\n/// {first}\npub fn work() {{}}\n}}\nimpl Two {{\n/// {second}\npub fn work() {{}}\n}}"
+        );
+        expect(&source, expected);
+    }
 }
 
 #[test]
