@@ -167,6 +167,10 @@ impl ThreadPoolBuilder {
     /// publishes, and makes up for what it has counted; the times until then are lost. A recorder of one
     /// thread (`metrics::set_default_local_recorder`) gets all that those pools do that were made under it.
     ///
+    /// The series are registered once: an exporter that forgets those which have not changed for a while
+    /// (`idle_timeout`) forgets them for good. The one for Prometheus keeps every single time until it is
+    /// scraped or told to tidy up (`run_upkeep`).
+    ///
     /// # Series
     /// All have the label `pool`, which is the name. Give each pool a name of its own: those of pools with the same
     /// name add up.
@@ -174,7 +178,7 @@ impl ThreadPoolBuilder {
     /// | name | | |
     /// |---|---|---|
     /// | `concurrent_futures_tasks_submitted_total` | counter | tasks that were taken |
-    /// | `concurrent_futures_tasks_finished_total` | counter | tasks that are over; the label `outcome` is the [`Outcome`](crate::Outcome): `succeeded`, `failed`, `panicked`, `cancelled`, `timed_out`, `rejected`, `abandoned`, `worker_lost`, `aborted`, `other` |
+    /// | `concurrent_futures_tasks_finished_total` | counter | tasks that are over; the label `outcome` is the [`Outcome`](crate::Outcome): `succeeded`, `failed`, `panicked`, `cancelled`, `timed_out`, `rejected`, `abandoned`, `worker_lost`, `aborted`, `other`. `rejected` are those that were taken before the pool broke |
     /// | `concurrent_futures_task_waiting_seconds` | histogram | how long tasks waited for a worker; its count is that of the tasks that have started |
     /// | `concurrent_futures_task_running_seconds` | histogram | how long tasks ran that were run to the end in their time |
     ///
