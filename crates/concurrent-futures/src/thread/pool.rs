@@ -56,7 +56,7 @@ impl Drop for Handle {
 }
 
 impl ThreadPoolExecutor {
-    /// A pool that runs up to `max_workers` tasks at a time.
+    /// A pool that runs up to `max_workers` tasks at a time: see the example of [`ThreadPoolExecutor`].
     ///
     /// # Panics
     /// If `max_workers` is 0. [`builder`](Self::builder) gives an error instead.
@@ -68,7 +68,7 @@ impl ThreadPoolExecutor {
         }
     }
 
-    /// A pool with options.
+    /// A pool with options: see the example of [`ThreadPoolBuilder`].
     pub fn builder() -> ThreadPoolBuilder {
         ThreadPoolBuilder::new()
     }
@@ -144,7 +144,7 @@ impl ThreadPoolExecutor {
         Ok(Scope::enter(self.clone(), f))
     }
 
-    /// The pool's counters at this moment.
+    /// The pool's counters at this moment: see the example of [`Stats`].
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.handle.0.stats()
