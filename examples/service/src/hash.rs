@@ -13,6 +13,7 @@ use axum::Json;
 use axum::extract::{Request, State};
 use concurrent_futures::{Executor as _, TaskOptions, ThreadPoolExecutor};
 use serde::{Deserialize, Serialize};
+use tracing::debug;
 
 use crate::arguments::Arguments;
 use crate::failure::Failure;
@@ -70,10 +71,12 @@ pub(crate) async fn post(
 
 /// Runs on a thread of the pool.
 fn hash(cost: Cost, password: String) -> Result<String, Box<dyn Error + Send + Sync>> {
-    let params = Params::new(cost.kibibytes, cost.passes, Params::DEFAULT_P_COST, None)?;
+    let Cost { kibibytes, passes } = cost;
+    debug!(kibibytes, passes, "hashing");
+    let params = Params::new(kibibytes, passes, Params::DEFAULT_P_COST, None)?;
     let argon2 = Argon2::new(Algorithm::default(), Version::default(), params);
     let hash = argon2.hash_password(password.as_bytes())?;
-    tracing::debug!(cost.kibibytes, cost.passes, "hashed");
+    debug!("hashed");
     Ok(hash.to_string())
 }
 

@@ -22,6 +22,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A longer id of a client is replaced.
 const LONGEST_ID: usize = 64;
 
+/// The status in logs and metrics of a request whose client has gone away, as nginx has it.
+const CLIENT_GONE: u16 = 499;
+
 const TOTAL: &str = "http_requests_total";
 const DURATION: &str = "http_request_duration_seconds";
 const RUNNING: &str = "http_requests_running";
@@ -120,10 +123,10 @@ impl Entry {
 
     fn answered(mut self, response: &Response) {
         self.answered = true;
-        self.close(response.status().as_str());
+        self.close(response.status().as_u16());
     }
 
-    fn close(&self, status: &str) {
+    fn close(&self, status: u16) {
         let time = self.begun.elapsed();
         let labels = [("route", self.route.clone()), ("status", status.to_owned())];
         counter!(TOTAL, &labels).increment(1);
@@ -143,7 +146,7 @@ impl Drop for Entry {
     /// Without an answer the handler was dropped, because the connection is gone.
     fn drop(&mut self) {
         if !self.answered {
-            self.close("499");
+            self.close(CLIENT_GONE);
         }
     }
 }

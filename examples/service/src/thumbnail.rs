@@ -142,6 +142,8 @@ impl Thumbnails {
             .nice(arguments.nice)
             // What decoders print, and the texts of panics, belong into the log.
             .capture_output(true)
+            // A picture that is larger than memory is no reason to log a backtrace.
+            .env("RUST_BACKTRACE", "0")
             .build()
             .context("the pool of worker processes")?;
         pool.warm_up()
@@ -173,7 +175,7 @@ impl Size {
     fn asked_for(size: Result<Query<Self>, QueryRejection>) -> Result<Self, Failure> {
         let Query(size) = size.map_err(|rejection| {
             Failure::bad_request(format!(
-                "give ?width=…&height=… in pixels: {}",
+                "give ?width=W&height=H in pixels: {}",
                 rejection.body_text()
             ))
         })?;
