@@ -145,6 +145,17 @@ impl Admission {
         self.0.limits.is_some()
     }
 
+    /// How many places there are, and how many of them are taken, if tasks are limited.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn places(&self) -> Option<(usize, usize)> {
+        self.0.limits?.queued?;
+        if self.0.is_copy() {
+            return None;
+        }
+        let state = lock(&self.0.state);
+        Some((state.places, state.taken))
+    }
+
     /// A task is being submitted, until the answer is dropped: its place may be taken, and the task not
     /// be in the queue yet.
     pub(crate) fn coming(&self) -> Coming<'_> {

@@ -1,8 +1,12 @@
 //! What an executor tells an observer about its tasks, as it happens.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "metrics")]
+use super::metrics::{Metrics, Snapshot};
+use crate::panic;
 use crate::task::{Outcome, TaskInfo};
 
 /// The number of a worker in its pool: the lowest that was free when the worker began.
@@ -87,5 +91,66 @@ pub trait Observer: Send + Sync + 'static {
     /// run it to its end.
     fn finished(&self, task: TaskInfo<'_>, outcome: Outcome, run: Option<Run>) {
         let _ = (task, outcome, run);
+    }
+}
+
+/// Who is told about the tasks of a pool.
+#[derive(Default)]
+pub(crate) struct Observers {
+    user: Option<Arc<dyn Observer>>,
+    #[cfg(feature = "metrics")]
+    metrics: Option<Metrics>,
+}
+
+impl Observers {
+    pub(crate) fn new(user: Option<Arc<dyn Observer>>) -> Self {
+        Self {
+            user,
+            #[cfg(feature = "metrics")]
+            metrics: None,
+        }
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn and_metrics(mut self, metrics: Option<Metrics>) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        #[cfg(feature = "metrics")]
+        if self.metrics.is_some() {
+            return false;
+        }
+        self.user.is_none()
+    }
+
+    /// Tells each of them; a panic is logged, and hides nothing from the others.
+    #[inline]
+    pub(crate) fn tell(&self, tell: impl Fn(&dyn Observer)) {
+        if let Some(user) = &self.user {
+            contained(|| tell(&**user));
+        }
+        #[cfg(feature = "metrics")]
+        if let Some(metrics) = &self.metrics {
+            contained(|| tell(metrics));
+        }
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn publish(&self, snapshot: impl FnOnce() -> Snapshot) {
+        if let Some(metrics) = &self.metrics {
+            metrics.publish(&snapshot());
+        }
+    }
+}
+
+#[inline]
+fn contained(tell: impl FnOnce()) {
+    if let Err(panic) = panic::guard(tell) {
+        panic::contain(|| {
+            tracing::error!(panic.message, panic.location, "an observer panicked");
+        });
     }
 }

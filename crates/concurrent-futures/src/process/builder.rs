@@ -18,8 +18,11 @@ use super::{sys, worker};
 use crate::cpus;
 use crate::error::{BoxError, Direction, TaskError};
 use crate::executor::{
-    BuildError, InitializerResult, Observer, Portable, TaskContext, TaskFn, assert_captures_nothing,
+    BuildError, InitializerResult, Observer, Observers, Portable, TaskContext, TaskFn,
+    assert_captures_nothing,
 };
+#[cfg(feature = "metrics")]
+use crate::executor::{Kind, Metrics};
 
 const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(60);
 const DEFAULT_KILL_GRACE: Duration = Duration::from_secs(3);
@@ -68,6 +71,8 @@ pub struct ProcessPoolBuilder {
     queue_limit: Option<usize>,
     queue_bytes: Option<u64>,
     observer: Option<Arc<dyn Observer>>,
+    #[cfg(feature = "metrics")]
+    metrics: Option<String>,
     contexts: Vec<Capture>,
     finalizer: Option<Result<(Name, Vec<u8>), TaskError>>,
     capture_output: bool,
@@ -130,6 +135,8 @@ impl ProcessPoolBuilder {
             queue_limit: None,
             queue_bytes: None,
             observer: None,
+            #[cfg(feature = "metrics")]
+            metrics: None,
             contexts: Vec::new(),
             finalizer: None,
             capture_output: false,
@@ -249,6 +256,13 @@ impl ProcessPoolBuilder {
     /// Is told what happens to each task.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
+        self
+    }
+
+    /// As [`ThreadPoolBuilder::metrics`](crate::ThreadPoolBuilder::metrics).
+    #[cfg(feature = "metrics")]
+    pub fn metrics(mut self, name: impl Into<String>) -> Self {
+        self.metrics = Some(name.into());
         self
     }
 
@@ -597,6 +611,15 @@ impl ProcessPoolBuilder {
             return Err(BuildError::too_deep(depth));
         }
         sys::Program::current().map_err(|error| BuildError::wrong_program(error.to_string()))?;
+        let observers = Observers::new(self.observer);
+        #[cfg(feature = "metrics")]
+        let observers = observers.and_metrics(self.metrics.map(|name| {
+            let kind = Kind {
+                has_processes: true,
+                has_places: self.queue_limit.is_some(),
+            };
+            Metrics::new(name, kind)
+        }));
         Ok(ProcessPoolExecutor::of(Shared::new(Options {
             max_workers: max_workers.into(),
             name: name.into(),
@@ -610,7 +633,7 @@ impl ProcessPoolBuilder {
             max_payload: self.max_payload,
             queue_limit: self.queue_limit,
             queue_bytes: self.queue_bytes,
-            observer: self.observer,
+            observers,
             contexts: self.contexts,
             finalizer,
             capture_output: self.capture_output,

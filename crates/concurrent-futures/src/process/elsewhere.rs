@@ -48,6 +48,12 @@ impl ProcessPoolExecutor {
     }
 
     /// There is no pool to ask.
+    #[cfg(feature = "metrics")]
+    pub fn publish_metrics(&self) {
+        match self.0 {}
+    }
+
+    /// There is no pool to ask.
     #[must_use]
     pub fn worker_stats(&self) -> Vec<WorkerStats> {
         match self.0 {}
@@ -212,6 +218,12 @@ impl ProcessPoolBuilder {
 
     /// Ignored.
     pub fn observer(self, _observer: Arc<dyn Observer>) -> Self {
+        self
+    }
+
+    /// Ignored.
+    #[cfg(feature = "metrics")]
+    pub fn metrics(self, _name: impl Into<String>) -> Self {
         self
     }
 

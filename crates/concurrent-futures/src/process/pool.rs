@@ -105,6 +105,14 @@ impl ProcessPoolExecutor {
         self.handle.0.stats()
     }
 
+    /// Publishes the numbers of this moment through the facade `metrics`: to be called just before they are
+    /// read, as in the handler of `GET /metrics`. Does nothing for a pool without
+    /// [`metrics`](ProcessPoolBuilder::metrics).
+    #[cfg(feature = "metrics")]
+    pub fn publish_metrics(&self) {
+        self.handle.0.publish_metrics();
+    }
+
     /// The worker processes that there are at this moment, in the order of their numbers.
     ///
     /// ```

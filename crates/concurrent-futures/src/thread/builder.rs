@@ -12,8 +12,10 @@ use super::shared::{Initializer, Shared};
 use super::spawner::{DEFAULT_STACK, Spawner};
 use crate::cpus;
 use crate::executor::{
-    BuildError, Capture, InitializerResult, Observer, TaskContext, capture_here,
+    BuildError, Capture, InitializerResult, Observer, Observers, TaskContext, capture_here,
 };
+#[cfg(feature = "metrics")]
+use crate::executor::{Kind, Metrics};
 
 /// As tokio's for its blocking threads.
 const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -43,6 +45,8 @@ pub struct ThreadPoolBuilder {
     keep_alive: Option<Duration>,
     initializer: Option<Initializer>,
     observer: Option<Arc<dyn Observer>>,
+    #[cfg(feature = "metrics")]
+    metrics: Option<String>,
     runtime: Option<Handle>,
     contexts: Vec<Capture>,
 }
@@ -57,6 +61,8 @@ impl ThreadPoolBuilder {
             keep_alive: None,
             initializer: None,
             observer: None,
+            #[cfg(feature = "metrics")]
+            metrics: None,
             runtime: None,
             contexts: Vec::new(),
         }
@@ -122,6 +128,85 @@ impl ThreadPoolBuilder {
         self
     }
 
+    /// Publishes what the pool does through the facade [`metrics`](https://docs.rs/metrics), under this name: for
+    /// Prometheus, StatsD, OpenTelemetry, or whatever recorder the program installs. Needs the feature `metrics`.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ThreadPoolExecutor};
+    /// use metrics_exporter_prometheus::PrometheusBuilder;
+    ///
+    /// let prometheus = PrometheusBuilder::new().install_recorder()?;
+    /// let pool = ThreadPoolExecutor::builder().max_workers(4).metrics("hash").build()?;
+    /// assert_eq!(pool.submit(u64::pow, (2, 10)).result()?, 1024);
+    ///
+    /// // In the handler of GET /metrics:
+    /// pool.publish_metrics();
+    /// let text = prometheus.render();
+    /// assert!(text.contains(r#"concurrent_futures_tasks_submitted_total{pool="hash"} 1"#));
+    /// assert!(text.contains(r#"concurrent_futures_max_workers{pool="hash"} 4"#));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// **Install the recorder first.** Until there is one, nothing is counted: a pool that was made before looks for
+    /// it with each task and when it publishes, and counts from then on. A recorder of one thread
+    /// (`metrics::set_default_local_recorder`) gets all that a pool counts that was made on this thread under it.
+    ///
+    /// # Series
+    /// All have the label `pool`, which is the name. Give each pool a name of its own: those of pools with the same
+    /// name add up.
+    ///
+    /// | name | | |
+    /// |---|---|---|
+    /// | `concurrent_futures_tasks_submitted_total` | counter | tasks that were taken |
+    /// | `concurrent_futures_tasks_finished_total` | counter | tasks that are over; the label `outcome` is the [`Outcome`](crate::Outcome): `succeeded`, `failed`, `panicked`, `cancelled`, `timed_out`, `rejected`, `abandoned`, `worker_lost`, `aborted`, `other` |
+    /// | `concurrent_futures_task_waiting_seconds` | histogram | how long tasks waited for a worker; its count is that of the tasks that have started |
+    /// | `concurrent_futures_task_running_seconds` | histogram | how long tasks ran that were run to the end in their time |
+    ///
+    /// These go up as it happens. The others change when the pool is asked to
+    /// [publish](ThreadPoolExecutor::publish_metrics):
+    ///
+    /// | name | | |
+    /// |---|---|---|
+    /// | `concurrent_futures_tasks_rejected_total` | counter | tasks that were not taken; they are in no other series |
+    /// | `concurrent_futures_tasks_queued` | gauge | tasks that wait for a worker |
+    /// | `concurrent_futures_tasks_running` | gauge | tasks that run |
+    /// | `concurrent_futures_workers` | gauge | workers that exist |
+    /// | `concurrent_futures_workers_idle` | gauge | those of them without work |
+    /// | `concurrent_futures_max_workers` | gauge | workers that may exist |
+    /// | `concurrent_futures_workers_blocked` | gauge | of threads: those that wait for other tasks, or for a place |
+    /// | `concurrent_futures_workers_started_total` | counter | of processes: how many were started; beyond the first ones they replace others |
+    /// | `concurrent_futures_tasks_retried_total` | counter | of processes: how often a task, or an item of a map, was run again after the loss of its worker |
+    /// | `concurrent_futures_places` | gauge | with a `queue_limit`: places for tasks |
+    /// | `concurrent_futures_places_taken` | gauge | with a `queue_limit`: places that tasks and [permits](crate::Permit) have |
+    ///
+    /// A chunk of a map is one task, which succeeds also where an item of it fails.
+    ///
+    /// # Queries
+    /// ```text
+    /// # Tasks that are queued or run. A task may be counted as finished a moment before it is as submitted.
+    /// sum by (pool) (concurrent_futures_tasks_submitted_total)
+    ///   - sum by (pool) (concurrent_futures_tasks_finished_total)
+    ///
+    /// # Saturation: the share of workers that have work, and of places that are taken.
+    /// (concurrent_futures_workers - concurrent_futures_workers_idle) / concurrent_futures_max_workers
+    /// concurrent_futures_places_taken / concurrent_futures_places
+    ///
+    /// # The average number of tasks that ran in the last five minutes.
+    /// sum by (pool) (rate(concurrent_futures_task_running_seconds_sum[5m]))
+    ///
+    /// # The share of tasks that went wrong.
+    /// sum by (pool) (rate(concurrent_futures_tasks_finished_total{outcome!~"succeeded|cancelled|aborted"}[5m]))
+    ///   / sum by (pool) (rate(concurrent_futures_tasks_finished_total[5m]))
+    ///
+    /// # How long at most 99 of 100 tasks waited, with buckets given to the exporter (`set_buckets`).
+    /// histogram_quantile(0.99, sum by (pool, le) (rate(concurrent_futures_task_waiting_seconds_bucket[5m])))
+    /// ```
+    #[cfg(feature = "metrics")]
+    pub fn metrics(mut self, name: impl Into<String>) -> Self {
+        self.metrics = Some(name.into());
+        self
+    }
+
     /// Carries this context from where a task is submitted to the thread that runs it. Several are
     /// entered in this order. Initializers see none.
     pub fn context<C: TaskContext>(mut self) -> Self {
@@ -180,11 +265,20 @@ impl ThreadPoolBuilder {
                 keep_alive: self.keep_alive.unwrap_or(DEFAULT_KEEP_ALIVE),
             },
         };
+        let observers = Observers::new(self.observer);
+        #[cfg(feature = "metrics")]
+        let observers = observers.and_metrics(self.metrics.map(|name| {
+            let kind = Kind {
+                has_processes: false,
+                has_places: self.queue_limit.is_some(),
+            };
+            Metrics::new(name, kind)
+        }));
         let shared = Shared::new(
             max_workers,
             self.queue_limit,
             spawner,
-            self.observer,
+            observers,
             self.initializer,
             self.contexts,
         );

@@ -150,6 +150,14 @@ impl ThreadPoolExecutor {
         self.handle.0.stats()
     }
 
+    /// Publishes the numbers of this moment through the facade `metrics`: to be called just before they are
+    /// read, as in the handler of `GET /metrics`. Does nothing for a pool without
+    /// [`metrics`](ThreadPoolBuilder::metrics).
+    #[cfg(feature = "metrics")]
+    pub fn publish_metrics(&self) {
+        self.handle.0.publish_metrics();
+    }
+
     pub(super) fn run<T: Send + 'static>(
         &self,
         body: impl FnOnce() -> Result<T, TaskError> + Send + 'static,
