@@ -87,6 +87,7 @@ impl Hashes {
         let nice = arguments.nice;
         let pool = ThreadPoolExecutor::builder()
             .thread_name_prefix("hash")
+            .metrics("hash")
             .max_workers(arguments.hash.workers())
             .queue_limit(arguments.hash.queue.into())
             .initializer(move || be_nice(nice))

@@ -98,6 +98,8 @@ fn can_work(pool: &impl Executor) -> bool {
 
 /// What Prometheus reads.
 async fn metrics(State(service): State<Arc<Service>>) -> Response {
+    service.hashes.pool().publish_metrics();
+    service.thumbnails.pool().publish_metrics();
     let text = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
     (text, service.metrics.render()).into_response()
 }

@@ -136,6 +136,7 @@ impl Thumbnails {
         let memory = arguments.thumbnail.memory.as_u64();
         let pool = ProcessPoolExecutor::builder()
             .name("thumbnail")
+            .metrics("thumbnail")
             .max_workers(arguments.thumbnail.workers())
             .queue_limit(arguments.thumbnail.queue.into())
             .memory_limit(memory)

@@ -43,7 +43,11 @@ async fn a_picture_becomes_smaller_and_keeps_its_format_and_its_shape() {
             assert_eq!((answer.status, answer.error()), (200, String::new()));
             assert_eq!(answer.content_type, format.to_mime_type());
             let thumbnail = image::load_from_memory_with_format(&answer.body, format).unwrap();
-            assert_eq!((thumbnail.width(), thumbnail.height()), (width, height), "{query}");
+            assert_eq!(
+                (thumbnail.width(), thumbnail.height()),
+                (width, height),
+                "{query}"
+            );
         }
     }
 }
@@ -61,7 +65,11 @@ async fn a_picture_that_cannot_be_read_is_the_fault_of_its_sender() {
     ] {
         let answer = service.thumbnail(&picture, "").await;
         assert_eq!(answer.status, 422);
-        assert!(answer.error().contains(reason), "{reason}: {}", answer.error());
+        assert!(
+            answer.error().contains(reason),
+            "{reason}: {}",
+            answer.error()
+        );
     }
     service.assert_healthy().await;
 }
@@ -73,16 +81,48 @@ async fn what_is_not_understood_gets_a_reason() {
     let size = "/thumbnail?width=1&height=1";
     for (request, status, reason) in [
         (client.get(service.url("/")), 404, "nothing here"),
-        (client.get(service.url("/hash")), 405, "not with this method"),
+        (
+            client.get(service.url("/hash")),
+            405,
+            "not with this method",
+        ),
         (client.get(service.url(size)), 405, "not with this method"),
-        (client.post(service.url("/healthz")), 405, "not with this method"),
+        (
+            client.post(service.url("/healthz")),
+            405,
+            "not with this method",
+        ),
         (client.post(service.url("/hash")), 400, "has to be JSON"),
-        (client.post(service.url("/hash")).body(r#"{"password": 7}"#), 400, "has to be JSON"),
-        (client.post(service.url("/hash")).body(vec![b' '; 5_000]), 413, "up to 4096 bytes"),
-        (client.post(service.url("/thumbnail")), 400, "width=W&height=H"),
-        (client.post(service.url("/thumbnail?width=1&height=x")), 400, "width=W&height=H"),
-        (client.post(service.url("/thumbnail?width=0&height=1")), 400, "from 1 to 4096"),
-        (client.post(service.url("/thumbnail?width=1&height=5000")), 400, "from 1 to 4096"),
+        (
+            client.post(service.url("/hash")).body(r#"{"password": 7}"#),
+            400,
+            "has to be JSON",
+        ),
+        (
+            client.post(service.url("/hash")).body(vec![b' '; 5_000]),
+            413,
+            "up to 4096 bytes",
+        ),
+        (
+            client.post(service.url("/thumbnail")),
+            400,
+            "width=W&height=H",
+        ),
+        (
+            client.post(service.url("/thumbnail?width=1&height=x")),
+            400,
+            "width=W&height=H",
+        ),
+        (
+            client.post(service.url("/thumbnail?width=0&height=1")),
+            400,
+            "from 1 to 4096",
+        ),
+        (
+            client.post(service.url("/thumbnail?width=1&height=5000")),
+            400,
+            "from 1 to 4096",
+        ),
     ] {
         let answer = Answer::of(request.send().await.unwrap()).await;
         assert_eq!(answer.status, status, "{answer:?}");
@@ -133,7 +173,10 @@ async fn a_body_that_is_too_large_is_refused_however_it_comes() {
     let service = Running::start(&["--picture-size", "64KiB"]).await;
     // More than what lies in the buffers of the system, so the answer comes while it is still being sent.
     let answer = service.thumbnail(&vec![7; 8 << 20], "at once").await;
-    assert_eq!((answer.status, answer.error().as_str()), (413, "the body may have up to 65536 bytes"));
+    assert_eq!(
+        (answer.status, answer.error().as_str()),
+        (413, "the body may have up to 65536 bytes")
+    );
 
     let mut stream = service.connect();
     let piece = [b"8000\r\n".as_slice(), &[7; 0x8000], b"\r\n"].concat();
@@ -150,18 +193,36 @@ async fn a_body_that_is_too_large_is_refused_however_it_comes() {
 
 #[tokio::test]
 async fn more_than_the_pools_take_is_refused_at_once() {
-    let few = ["--hash-workers", "1", "--hash-queue", "0", "--hash-passes", "1000"];
+    let few = [
+        "--hash-workers",
+        "1",
+        "--hash-queue",
+        "0",
+        "--hash-passes",
+        "1000",
+    ];
     let service = Running::start(&few).await;
     let (busy, refused) = tokio::join!(service.hash("busy"), async {
         service.logged("hashing", "busy").await;
         let begun = Instant::now();
         let answer = service.hash("refused").await;
-        (answer, begun.elapsed(), service.times_logged("hashed", "busy"))
+        (
+            answer,
+            begun.elapsed(),
+            service.times_logged("hashed", "busy"),
+        )
     });
     let (answer, time, over) = refused;
-    assert_eq!((answer.status, answer.error().as_str()), (503, "too much to do: try again later"));
+    assert_eq!(
+        (answer.status, answer.error().as_str()),
+        (503, "too much to do: try again later")
+    );
     assert!(time < Duration::from_millis(500), "{time:?}");
-    assert_eq!((busy.status, over), (200, 0), "it was refused while the other one ran");
+    assert_eq!(
+        (busy.status, over),
+        (200, 0),
+        "it was refused while the other one ran"
+    );
     service.assert_healthy().await;
 }
 
@@ -175,6 +236,9 @@ async fn what_waits_too_long_for_a_worker_is_told_so() {
         service.thumbnail(&pictures::png(), "waiting").await
     });
     assert_eq!(running.status, 200, "{}", running.error());
-    assert_eq!((waiting.status, waiting.error().as_str()), (503, "no worker had time: try again later"));
+    assert_eq!(
+        (waiting.status, waiting.error().as_str()),
+        (503, "no worker had time: try again later")
+    );
     assert_eq!(service.times_logged("decoding", "waiting"), 0);
 }

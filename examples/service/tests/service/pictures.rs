@@ -23,7 +23,9 @@ pub(crate) fn jpeg() -> Vec<u8> {
 
 fn encoded(format: ImageFormat) -> Vec<u8> {
     let mut bytes = Vec::new();
-    gradient().write_to(&mut Cursor::new(&mut bytes), format).unwrap();
+    gradient()
+        .write_to(&mut Cursor::new(&mut bytes), format)
+        .unwrap();
     bytes
 }
 
@@ -34,7 +36,11 @@ pub(crate) fn cut_off(picture: Vec<u8>) -> Vec<u8> {
 
 /// Black, as many pixels as it says, and small as a file. Decoding it takes time.
 pub(crate) fn black(side: u32) -> Vec<u8> {
-    claiming(side, ColorType::Grayscale, zeros((side as usize + 1) * side as usize))
+    claiming(
+        side,
+        ColorType::Grayscale,
+        zeros((side as usize + 1) * side as usize),
+    )
 }
 
 /// Says that it has 30 000 by 30 000 pixels, and has none.
@@ -50,7 +56,11 @@ pub(crate) fn inflating_pixels() -> Vec<u8> {
 /// Has a colour profile of 300 MB.
 pub(crate) fn inflating_profile() -> Vec<u8> {
     let profile = [b"bomb\0\0".as_slice(), &zeros(300_000_000)].concat();
-    with_chunks(1, ColorType::Rgb, &[(png::chunk::iCCP, profile), (png::chunk::IDAT, zeros(4))])
+    with_chunks(
+        1,
+        ColorType::Rgb,
+        &[(png::chunk::iCCP, profile), (png::chunk::IDAT, zeros(4))],
+    )
 }
 
 /// Needs a little more memory than it has pixels, which is `bytes`.
@@ -63,7 +73,11 @@ fn claiming(side: u32, color: ColorType, data: Vec<u8>) -> Vec<u8> {
     with_chunks(side, color, &[(png::chunk::IDAT, data)])
 }
 
-fn with_chunks(side: u32, color: ColorType, chunks: &[(png::chunk::ChunkType, Vec<u8>)]) -> Vec<u8> {
+fn with_chunks(
+    side: u32,
+    color: ColorType,
+    chunks: &[(png::chunk::ChunkType, Vec<u8>)],
+) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = Encoder::new(&mut bytes, side, side);
     encoder.set_color(color);
@@ -82,7 +96,9 @@ fn zeros(count: usize) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
     let piece = vec![0; 1 << 16];
     for begin in (0..count).step_by(piece.len()) {
-        encoder.write_all(&piece[..piece.len().min(count - begin)]).unwrap();
+        encoder
+            .write_all(&piece[..piece.len().min(count - begin)])
+            .unwrap();
     }
     encoder.finish().unwrap()
 }

@@ -123,14 +123,18 @@ impl Running {
     /// Sends a password with a name for the request.
     pub(crate) async fn hash(&self, id: &str) -> Answer {
         let request = self.client.post(self.url("/hash"));
-        let request = request.header("x-request-id", id).body(r#"{"password": "hunter42"}"#);
+        let request = request
+            .header("x-request-id", id)
+            .body(r#"{"password": "hunter42"}"#);
         Answer::of(request.send().await.unwrap()).await
     }
 
     /// The value of a series of `/metrics`; 0 if there is none.
     pub(crate) async fn metric(&self, series: &str) -> f64 {
         let text = String::from_utf8(self.get("/metrics").await.body).unwrap();
-        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.parse().unwrap())
     }
 
@@ -192,7 +196,10 @@ impl Running {
         });
         let workers = self.workers().into_iter();
         let workers = workers.filter_map(|pid| {
-            read(Some("worker"), format!("/proc/{}/stat", pid.as_raw_nonzero()))
+            read(
+                Some("worker"),
+                format!("/proc/{}/stat", pid.as_raw_nonzero()),
+            )
         });
         threads.chain(workers).collect()
     }
@@ -215,7 +222,11 @@ impl Running {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
             }
-            assert!(begun.elapsed() < limit, "the service runs after {limit:?}:\n{}", self.log());
+            assert!(
+                begun.elapsed() < limit,
+                "the service runs after {limit:?}:\n{}",
+                self.log()
+            );
             sleep(Duration::from_millis(5)).await;
         }
     }
@@ -261,7 +272,11 @@ impl Answer {
             (400..500).contains(&self.status) || [503, 504].contains(&self.status),
             "{self:?}"
         );
-        assert_eq!(self.retry_after, self.status == StatusCode::SERVICE_UNAVAILABLE, "{self:?}");
+        assert_eq!(
+            self.retry_after,
+            self.status == StatusCode::SERVICE_UNAVAILABLE,
+            "{self:?}"
+        );
         let body: Value = serde_json::from_slice(&self.body).expect("errors are JSON");
         let reason = body["error"].as_str().expect("errors state a reason");
         assert!(!reason.is_empty() && !reason.contains("panic"), "{self:?}");

@@ -7,9 +7,16 @@ use crate::running::Running;
 async fn a_picture_that_takes_more_memory_than_a_worker_has_is_too_large() {
     let service = Running::start(&["--thumbnail-memory", "64MiB"]).await;
     // The decoder would be allowed to; the worker has a little less left.
-    let answer = service.thumbnail(&pictures::as_large_as(64 << 20), "large").await;
-    assert_eq!((answer.status, answer.error().as_str()), (422, "the picture is too large"));
-    service.logged("a picture took more memory than a worker may have", "large").await;
+    let answer = service
+        .thumbnail(&pictures::as_large_as(64 << 20), "large")
+        .await;
+    assert_eq!(
+        (answer.status, answer.error().as_str()),
+        (422, "the picture is too large")
+    );
+    service
+        .logged("a picture took more memory than a worker may have", "large")
+        .await;
     service.assert_healthy().await;
 }
 
@@ -33,7 +40,10 @@ async fn a_picture_that_takes_too_long_is_given_up() {
     let service = Running::start(&few).await;
     let worker = service.workers();
     let answer = service.thumbnail(&pictures::black(16_000), "slow").await;
-    assert_eq!((answer.status, answer.error().as_str()), (504, "this took longer than it may take"));
+    assert_eq!(
+        (answer.status, answer.error().as_str()),
+        (504, "this took longer than it may take")
+    );
     assert_eq!(service.times_logged("shrunk", "slow"), 0);
     assert_ne!(service.workers(), worker, "the worker that did it is gone");
     service.assert_healthy().await;
@@ -56,7 +66,10 @@ async fn a_picture_whose_worker_is_lost_is_tried_once_more() {
         service.logged_times(2, "decoding", "twice").await;
         service.kill_a_worker();
     });
-    assert_eq!((answer.status, answer.error().as_str()), (503, "the worker was lost: try again"));
+    assert_eq!(
+        (answer.status, answer.error().as_str()),
+        (503, "the worker was lost: try again")
+    );
     service.assert_healthy().await;
 }
 
@@ -67,12 +80,20 @@ async fn workers_are_nicer_than_the_threads_that_answer() {
         service.logged("hashing", "running").await;
         let priorities = service.priorities();
         let of = |name: &str| {
-            let named = priorities.iter().filter(|(thread, _)| thread.starts_with(name));
+            let named = priorities
+                .iter()
+                .filter(|(thread, _)| thread.starts_with(name));
             named.map(|(_, nice)| *nice).collect::<Vec<_>>()
         };
         assert_eq!(of("hash"), [7]);
-        assert!(!of("tokio").is_empty() && of("tokio").iter().all(|nice| *nice == 0), "{priorities:?}");
-        assert!(!of("worker").is_empty() && of("worker").iter().all(|nice| *nice == 7), "{priorities:?}");
+        assert!(
+            !of("tokio").is_empty() && of("tokio").iter().all(|nice| *nice == 0),
+            "{priorities:?}"
+        );
+        assert!(
+            !of("worker").is_empty() && of("worker").iter().all(|nice| *nice == 7),
+            "{priorities:?}"
+        );
     });
     assert_eq!(answer.status, 200);
 }
