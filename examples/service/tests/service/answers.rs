@@ -146,10 +146,10 @@ async fn a_request_keeps_its_id_if_that_can_be_logged_as_it_is() {
 #[tokio::test]
 async fn the_id_of_a_request_is_in_what_its_worker_says() {
     let service = Running::start(&[]).await;
-    let picture = pictures::png();
+    let (png, black) = (pictures::png(), pictures::black(100));
     let (first, second, hash) = tokio::join!(
-        service.thumbnail(&picture, "first"),
-        service.thumbnail(&pictures::black(100), "second"),
+        service.thumbnail(&png, "first"),
+        service.thumbnail(&black, "second"),
         service.hash("third"),
     );
     assert_eq!((first.status, second.status, hash.status), (200, 200, 200));
