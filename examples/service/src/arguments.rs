@@ -27,7 +27,8 @@ const LEAST_WORKER_MEMORY: ByteSize = ByteSize::mib(32);
 ///
 /// Times are given like 500ms or 10s, sizes like 512KiB or 8MiB.
 #[derive(Clone, Debug, Parser)]
-#[command(version)]
+// The last one of several counts, so that a script can have defaults of its own.
+#[command(version, args_override_self = true)]
 pub(crate) struct Arguments {
     /// Where to listen; port 0 takes a free one, which the log names
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
@@ -247,7 +248,7 @@ mod tests {
             ("--picture-size", "0", "give a size up to 64.0 GiB"),
             ("--hash-workers", "0", "0 is not in 1..=1024"),
             ("--nice", "-1", "unexpected argument"),
-            ("--log", "loud", "invalid filter directive"),
+            ("--log", "service=loud", "error parsing level filter"),
             ("--log-format", "xml", "possible values: json, text"),
         ] {
             let error = parse(&[flag, value]).unwrap_err();

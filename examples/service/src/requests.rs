@@ -128,7 +128,10 @@ impl Entry {
 
     fn close(&self, status: u16) {
         let time = self.begun.elapsed();
-        let labels = [("route", self.route.clone()), ("status", status.to_string())];
+        let labels = [
+            ("route", self.route.clone()),
+            ("status", status.to_string()),
+        ];
         counter!(TOTAL, &labels).increment(1);
         histogram!(DURATION, &labels).record(time);
         gauge!(RUNNING).decrement(1);

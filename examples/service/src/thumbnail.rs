@@ -13,7 +13,7 @@ use axum::extract::{Query, Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use concurrent_futures::{Blob, Executor as _, ProcessPoolExecutor, TaskError, TaskOptions};
-use image::{DynamicImage, ImageDecoder as _, ImageError, ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder as _, ImageError, ImageFormat, ImageReader, Limits};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
@@ -44,7 +44,7 @@ pub(crate) struct Size {
 struct PictureLimits {
     /// The most pixels of width and of height.
     side: u32,
-    /// The most bytes of memory. Decoders do not count all that they take; the worker's limit does.
+    /// The most bytes that decoding may take. Not all is counted, in contrast to the limit of the worker.
     memory: u64,
 }
 
@@ -95,7 +95,13 @@ fn shrink(picture: Blob, size: Size, limits: PictureLimits) -> Result<Thumbnail,
     let mut reader = ImageReader::new(Cursor::new(&picture[..]))
         .with_guessed_format()
         .map_err(|error| Unfit::Broken(error.to_string()))?;
-    let format = reader.format().ok_or(Unfit::Unknown)?;
+    let format = match reader.format() {
+        Some(format @ (ImageFormat::Png | ImageFormat::Jpeg)) => format,
+        _ => return Err(Unfit::Unknown),
+    };
+    if format == ImageFormat::Jpeg && is_cut_off(&picture) {
+        return Err(Unfit::Broken("unexpected end of file".to_owned()));
+    }
     reader.limits(limits.into());
     let mut decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
@@ -130,6 +136,13 @@ fn shrink(picture: Blob, size: Size, limits: PictureLimits) -> Result<Thumbnail,
     })
 }
 
+/// The decoder makes grey of what a jpeg file lacks. The end of the last scan is marked, and nothing in a scan looks
+/// like that mark.
+fn is_cut_off(jpeg: &[u8]) -> bool {
+    let last = |mark: [u8; 2]| jpeg.windows(2).rposition(|bytes| bytes == mark);
+    last([0xFF, 0xD9]) < last([0xFF, 0xDA])
+}
+
 impl Thumbnails {
     /// Makes the pool, and starts its workers: one that cannot begin is noticed now.
     pub(crate) async fn start(arguments: &Arguments) -> anyhow::Result<Self> {
@@ -160,7 +173,8 @@ impl Thumbnails {
                 .retries(1),
             limits: PictureLimits {
                 side: arguments.thumbnail.picture_side,
-                memory,
+                // The rest is for the worker itself and for the thumbnail.
+                memory: memory / 4 * 3,
             },
             largest_body: arguments.thumbnail.picture_size.as_u64() as usize,
         })

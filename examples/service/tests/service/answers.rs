@@ -199,7 +199,7 @@ async fn more_than_the_pools_take_is_refused_at_once() {
         "--hash-queue",
         "0",
         "--hash-passes",
-        "1000",
+        "150",
     ];
     let service = Running::start(&few).await;
     let (busy, refused) = tokio::join!(service.hash("busy"), async {

@@ -188,17 +188,20 @@ pub(crate) fn send_picture(service: &Running, picture: &[u8], id: &str) -> TcpSt
     stream
 }
 
-/// The head of an answer, in lower case but for its first line.
+/// The head of an answer; what follows it is read as well.
 pub(crate) fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
-        assert_ne!(
-            stream.read(&mut byte).expect("an answer"),
-            0,
-            "closed after {head:?}"
-        );
+        let length = stream.read(&mut byte).expect("an answer");
+        assert_ne!(length, 0, "closed after {head:?}");
         head.push(byte[0]);
     }
-    String::from_utf8(head).unwrap()
+    let head = String::from_utf8(head).unwrap();
+    let length = head.split("content-length: ").nth(1).unwrap();
+    let length = length.split("\r\n").next().unwrap();
+    stream
+        .read_exact(&mut vec![0; length.parse().unwrap()])
+        .unwrap();
+    head
 }

@@ -63,12 +63,6 @@ pub(crate) fn inflating_profile() -> Vec<u8> {
     )
 }
 
-/// Needs a little more memory than it has pixels, which is `bytes`.
-pub(crate) fn as_large_as(bytes: u64) -> Vec<u8> {
-    let side = (bytes as f64).sqrt() as u32;
-    claiming(side, ColorType::Grayscale, zeros(1_000))
-}
-
 fn claiming(side: u32, color: ColorType, data: Vec<u8>) -> Vec<u8> {
     with_chunks(side, color, &[(png::chunk::IDAT, data)])
 }

@@ -61,6 +61,15 @@ impl Running {
     async fn start_with(arguments: &[&str], share: Share) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_service"))
             .args(["--listen", "127.0.0.1:0", "--log", "info,service=debug"])
+            // Whatever else the machine does: what is to happen in time says so itself.
+            .args([
+                "--nice",
+                "0",
+                "--queue-timeout",
+                "30s",
+                "--thumbnail-timeout",
+                "30s",
+            ])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -115,7 +124,13 @@ impl Running {
 
     /// Sends a picture with a name for the request.
     pub(crate) async fn thumbnail(&self, picture: &[u8], id: &str) -> Answer {
-        let request = self.client.post(self.url("/thumbnail?width=64&height=64"));
+        self.thumbnail_of(64, picture, id).await
+    }
+
+    /// The same, for a thumbnail of this width and height.
+    pub(crate) async fn thumbnail_of(&self, side: u32, picture: &[u8], id: &str) -> Answer {
+        let url = self.url(&format!("/thumbnail?width={side}&height={side}"));
+        let request = self.client.post(url);
         let request = request.header("x-request-id", id).body(picture.to_vec());
         Answer::of(request.send().await.unwrap()).await
     }
