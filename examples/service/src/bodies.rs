@@ -45,7 +45,7 @@ impl Bodies {
     /// Receives a body of up to `limit` bytes, which is to become a task of `executor`.
     ///
     /// # Errors
-    /// Before anything is read: the executor has no place, the body says that it is too large, or there is no memory
+    /// Before anything is read: the body says that it is too large, the executor has no place, or there is no memory
     /// for it. Later: it is too large, takes too long, or breaks off; and the service shuts down.
     pub(crate) async fn receive(
         &self,
@@ -53,13 +53,13 @@ impl Bodies {
         limit: usize,
         executor: &impl Executor,
     ) -> Result<Received, Failure> {
-        // Only a look. The place is taken when the body is there, and may be gone by then.
-        executor.try_reserve().map(drop)?;
         let body = request.into_body();
         let size = body.size_hint();
         if size.lower() > limit as u64 {
             return Err(too_large(limit));
         }
+        // Only a look. The place is taken when the body is there, and may be gone by then.
+        executor.try_reserve().map(drop)?;
         let most = size
             .upper()
             .map_or(limit, |upper| limit.min(upper as usize));

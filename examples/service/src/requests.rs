@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
-use tracing::{Instrument as _, Span, debug, info, info_span};
+use tracing::{Instrument as _, Span, debug, error_span, info};
 use uuid::Uuid;
 
 use crate::failure::Failure;
@@ -112,7 +112,8 @@ impl Entry {
             None => "none".to_owned(),
         };
         let id = id.to_str().unwrap_or_default();
-        let span = info_span!("request", request_id = id, method = %request.method(), route);
+        // Of the highest level, so that a log of nothing but errors says whose they are.
+        let span = error_span!("request", request_id = id, method = %request.method(), route);
         Self {
             span,
             route,

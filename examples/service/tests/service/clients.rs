@@ -15,7 +15,7 @@ async fn a_client_that_goes_away_ends_the_worker_that_works_for_it() {
     let [worker] = service.workers()[..] else {
         panic!("one worker is started with the service")
     };
-    let slow = pictures::black(16_000);
+    let slow = pictures::black(12_000);
     let stream = send_picture(&service, &slow, "impatient");
     service.logged("decoding", "impatient").await;
     drop(stream);
@@ -133,7 +133,7 @@ async fn bodies_that_are_on_their_way_take_no_more_memory_than_they_may() {
 async fn a_body_is_not_received_if_there_is_no_place_for_its_task() {
     let one = ["--thumbnail-workers", "1", "--thumbnail-queue", "0"];
     let service = Running::start(&one).await;
-    let slow = pictures::black(16_000);
+    let slow = pictures::black(12_000);
     let (busy, ()) = tokio::join!(service.thumbnail(&slow, "busy"), async {
         service.logged("decoding", "busy").await;
         let mut stream = service.connect();

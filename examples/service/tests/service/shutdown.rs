@@ -29,7 +29,7 @@ async fn what_runs_and_what_is_queued_is_finished_before_the_end() {
     idle.write_all(HEALTH).unwrap();
     assert!(read_head(&mut idle).starts_with("HTTP/1.1 200"));
 
-    let slow = pictures::black(16_000);
+    let slow = pictures::black(12_000);
     let picture = pictures::png();
     let (running, queued, first, second, ()) = tokio::join!(
         service.thumbnail(&slow, "running"),
@@ -85,7 +85,7 @@ async fn work_that_begins_while_the_service_drains_is_refused() {
     })
     .await;
 
-    let slow = pictures::black(16_000);
+    let slow = pictures::black(12_000);
     let (running, ()) = tokio::join!(service.thumbnail(&slow, "running"), async {
         service.logged("decoding", "running").await;
         service.signal(Signal::TERM);
@@ -116,7 +116,7 @@ async fn at_the_deadline_what_is_left_is_given_up_and_answered() {
     ];
     let mut service = Running::start(few.as_flattened()).await;
     let workers = service.workers();
-    let slow = pictures::black(16_000);
+    let slow = pictures::black(12_000);
     let picture = pictures::png();
     let (running, queued, hashing, hash, begun) = tokio::join!(
         service.thumbnail(&slow, "running"),
@@ -181,7 +181,7 @@ async fn connections_that_do_nothing_hold_nothing_up() {
 async fn a_second_signal_ends_it_at_once() {
     let mut service = Running::start(&["--thumbnail-workers", "1"]).await;
     let workers = service.workers();
-    let stream = send_picture(&service, &pictures::black(16_000), "running");
+    let stream = send_picture(&service, &pictures::black(12_000), "running");
     service.logged("decoding", "running").await;
     service.signal(Signal::TERM);
     service.logged("draining", "").await;
