@@ -104,7 +104,7 @@ impl Default for Admission {
 
 impl Admission {
     /// Admits as many tasks as there are workers and `queue_limit` more, and a next one only while the
-    /// encoded arguments of all are less than `queue_bytes`.
+    /// encoded arguments of all are less than `queue_bytes`. See the example of [`Admission`].
     #[must_use]
     pub fn new(max_workers: usize, queue_limit: Option<usize>, queue_bytes: Option<u64>) -> Self {
         let is_limited = queue_limit.is_some() || queue_bytes.is_some();
@@ -176,7 +176,7 @@ impl Admission {
     }
 
     /// The place of a task that is submitted now, whose encoded arguments have so many bytes: the one
-    /// that was reserved for it, or a free one.
+    /// that was reserved for it, or a free one. See the example of [`Admission`].
     ///
     /// Once closed, everybody is admitted: it is the executor that rejects them then.
     ///
@@ -200,7 +200,7 @@ impl Admission {
         place.ok_or_else(|| TaskError::rejected(Rejection::QueueFull))
     }
 
-    /// A place, if there is one now.
+    /// A place, if there is one now. See the example of [`close`](Self::close).
     ///
     /// # Errors
     /// [`QueueFull`](Rejection::QueueFull), or why the executor takes nothing any more.
@@ -211,7 +211,8 @@ impl Admission {
         }
     }
 
-    /// A place, once there is one. Those who wait get theirs in the order of these calls.
+    /// A place, once there is one. Those who wait get theirs in the order of these calls. See the example
+    /// of [`Admission`].
     ///
     /// # Errors
     /// The future's: why the executor takes nothing any more.
@@ -241,6 +242,18 @@ impl Admission {
 
     /// Admits nobody any more: those who wait get this error, as do those who ask for a place from now
     /// on. The first reason stays.
+    ///
+    /// ```
+    /// use concurrent_futures::{Admission, Rejection, TaskError};
+    ///
+    /// let admission = Admission::new(1, Some(0), None);
+    /// let _place = admission.try_enter()?;
+    /// let waiting = admission.enter();
+    /// admission.close(&TaskError::rejected(Rejection::ShutDown));
+    /// assert!(waiting.result().unwrap_err().is_rejected());
+    /// assert!(admission.closed().is_some());
+    /// # Ok::<(), TaskError>(())
+    /// ```
     pub fn close(&self, why: &TaskError) {
         if self.0.is_copy() {
             return;
@@ -268,7 +281,7 @@ impl Admission {
         give(granted);
     }
 
-    /// Why nobody enters any more, if so.
+    /// Why nobody enters any more, if so. See the example of [`close`](Self::close).
     #[must_use]
     pub fn closed(&self) -> Option<&TaskError> {
         self.0.closed.get()
@@ -371,6 +384,16 @@ impl State {
 /// [`Admission`], for back ends. Of an executor without limits it stands for nothing.
 ///
 /// Users do not meet this type: they have a [`Permit`](super::Permit).
+///
+/// ```
+/// use concurrent_futures::{Admission, Place};
+///
+/// let place: Place = Admission::new(4, Some(100), None).try_enter()?;
+/// assert!(place.is_counted());
+/// let place: Place = Admission::default().try_enter()?;
+/// assert!(!place.is_counted());
+/// # Ok::<(), concurrent_futures::TaskError>(())
+/// ```
 #[must_use = "dropping it gives the place back"]
 pub struct Place {
     /// `None`: it is not counted.
@@ -396,7 +419,8 @@ impl Place {
         }
     }
 
-    /// Whether it has to be kept until its task is over.
+    /// Whether it has to be kept until its task is over, since there is a limit: see the example of
+    /// [`Place`].
     #[must_use]
     pub fn is_counted(&self) -> bool {
         self.inner.is_some()

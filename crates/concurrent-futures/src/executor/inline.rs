@@ -37,7 +37,7 @@ impl Recorder for Unrecorded {
 }
 
 impl InlineExecutor {
-    /// An executor that runs tasks where they are submitted.
+    /// An executor that runs tasks where they are submitted: see the example of [`InlineExecutor`].
     #[must_use]
     pub fn new() -> Self {
         Self::default()

@@ -64,6 +64,22 @@ struct Pulled<A> {
 /// of the input is an error in the place of the item that it would have given, and ends the input.
 /// Dropping a map cancels the items that have not started.
 ///
+/// ```
+/// use concurrent_futures::{Executor, ThreadPoolExecutor};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), concurrent_futures::TaskError> {
+/// let pool = ThreadPoolExecutor::new(2);
+/// let mut squares = pool.map(|n: u64| n * n, 1..);
+/// while let Some(square) = squares.next().await {
+///     if square? > 1_000 {
+///         break;
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Cancel safety
 /// [`next`](Self::next) is cancel safe: a result that is not given stays.
 #[must_use = "dropping a map cancels the items that have not started"]
@@ -112,14 +128,31 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
         map
     }
 
-    /// The next result; `None` after the last.
+    /// The next result; `None` after the last. See the example of [`Map`].
+    ///
+    /// # Cancel safety
+    /// A wait that is given up loses nothing: the result stays.
     pub async fn next(&mut self) -> Option<Result<T, TaskError>> {
         let next = Next(self);
         std::future::poll_fn(|context| next.0.poll_result(context)).await
     }
 
-    /// Blocks until the next result is there. In async code, where blocking would stop the runtime,
-    /// gives an error; nothing is lost by that.
+    /// Blocks until the next result is there; `None` after the last.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ThreadPoolExecutor};
+    ///
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let mut squares = pool.map(|n: u64| n * n, 1..=3);
+    /// while let Some(square) = squares.blocking_next() {
+    ///     assert!(square? <= 9);
+    /// }
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The item's own; and [`is_would_block`](TaskError::is_would_block) in async code, where blocking would
+    /// stop the runtime: nothing is lost by that.
     pub fn blocking_next(&mut self) -> Option<Result<T, TaskError>> {
         // Most results come with others of their chunk, and then nothing has to be prepared for a
         // wait.

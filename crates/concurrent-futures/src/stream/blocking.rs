@@ -38,6 +38,17 @@ impl<S> Blocking<S> {
     }
 
     /// The stream, to go on with.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ThreadPoolExecutor};
+    ///
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let mut squares = pool.map(|n: u64| n * n, 1..=3).into_iter();
+    /// assert_eq!(squares.next().unwrap()?, 1);
+    /// let mut rest = squares.into_inner();
+    /// assert_eq!(rest.blocking_next().unwrap()?, 4);
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
     pub fn into_inner(self) -> S {
         self.stream
     }

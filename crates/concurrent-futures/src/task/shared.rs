@@ -94,31 +94,32 @@ impl<T> Core<T> {
 }
 
 impl<T> SharedTaskFuture<T> {
-    /// The task's id.
+    /// The task's id: see [`TaskId`].
     #[must_use]
     pub fn id(&self) -> TaskId {
         self.core.handle.id()
     }
 
-    /// The task is over, whichever way.
+    /// The task is over, whichever way: see the example of [`TaskFuture::outcome`].
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.core.handle.is_done()
     }
 
-    /// The task was cancelled before it started.
+    /// The task was cancelled before it started: see the example of
+    /// [`Waited::cancel_pending`](crate::Waited::cancel_pending).
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.outcome() == Some(Outcome::Cancelled)
     }
 
-    /// How the task ended, if it has.
+    /// How the task ended, if it has: as [`TaskFuture::outcome`].
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         self.core.handle.outcome()
     }
 
-    /// The error, if the task is over and has one.
+    /// The error, if the task is over and has one: as [`TaskFuture::error`].
     #[must_use]
     pub fn error(&self) -> Option<&TaskError> {
         self.core.settle().and_then(|result| result.as_ref().err())

@@ -31,6 +31,7 @@ const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(10);
 ///     .thread_name_prefix("resize")
 ///     .initializer(|| println!("a worker begins"))
 ///     .keep_alive(Duration::from_secs(1))
+///     .stack_size(8 << 20)
 ///     .build()?;
 /// let name = pool.spawn(|| std::thread::current().name().unwrap().to_owned());
 /// assert_eq!(name.result()?, "resize-0");
@@ -68,7 +69,8 @@ impl ThreadPoolBuilder {
         }
     }
 
-    /// How many tasks may run at the same time, at least 1. Threads are started on demand.
+    /// How many tasks may run at the same time, at least 1. Threads are started on demand. See the
+    /// example of [`ThreadPoolBuilder`].
     ///
     /// By default the number of usable CPUs plus 4, at most 32, as in Python: the process's CPU
     /// affinity and the CPU quota of its control groups are respected, a fractional quota rounded
@@ -93,20 +95,21 @@ impl ThreadPoolBuilder {
     }
 
     /// The threads' names are this, a hyphen, and a number that counts the threads of the pool. By
-    /// default `pool-N` with a number for each pool.
+    /// default `pool-N` with a number for each pool. See the example of [`ThreadPoolBuilder`].
     pub fn thread_name_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.thread_name_prefix = Some(prefix.into());
         self
     }
 
     /// The stack size of the threads, in bytes: 2 MiB by default. Tasks that wait for tasks of the same
-    /// pool run them in place while half of it is free.
+    /// pool run them in place while half of it is free. See the example of [`ThreadPoolBuilder`].
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = Some(bytes);
         self
     }
 
-    /// How long a thread without work is kept: 10 seconds by default.
+    /// How long a thread without work is kept: 10 seconds by default. See the example of
+    /// [`ThreadPoolBuilder`].
     pub fn keep_alive(mut self, time: Duration) -> Self {
         self.keep_alive = Some(time);
         self
@@ -114,6 +117,19 @@ impl ThreadPoolBuilder {
 
     /// Runs once in each worker thread before its first task. If it panics or returns an error, the
     /// pool is broken: queued and later tasks are rejected, with that error as the cause.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, Rejection, ThreadPoolExecutor};
+    ///
+    /// fn connect() -> Result<(), String> {
+    ///     Err("there is no database".to_owned())
+    /// }
+    ///
+    /// let pool = ThreadPoolExecutor::builder().max_workers(1).initializer(connect).build()?;
+    /// let error = pool.submit(u64::pow, (2, 10)).result().unwrap_err();
+    /// assert_eq!(error.rejection(), Some(Rejection::Broken));
+    /// # Ok::<(), concurrent_futures::BuildError>(())
+    /// ```
     pub fn initializer<R: InitializerResult>(
         mut self,
         initializer: impl Fn() -> R + Send + Sync + 'static,
@@ -122,7 +138,7 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// Is told what happens to each task.
+    /// Is told what happens to each task: see the example of [`Observer`].
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self
@@ -151,6 +167,10 @@ impl ThreadPoolBuilder {
     /// publishes, and makes up for what it has counted; the times until then are lost. A recorder of one
     /// thread (`metrics::set_default_local_recorder`) gets all that those pools do that were made under it.
     ///
+    /// The series are registered once: an exporter that forgets those which have not changed for a while
+    /// (`idle_timeout`) forgets them for good. The one for Prometheus keeps every single time until it is
+    /// scraped or told to tidy up (`run_upkeep`).
+    ///
     /// # Series
     /// All have the label `pool`, which is the name. Give each pool a name of its own: those of pools with the same
     /// name add up.
@@ -158,7 +178,7 @@ impl ThreadPoolBuilder {
     /// | name | | |
     /// |---|---|---|
     /// | `concurrent_futures_tasks_submitted_total` | counter | tasks that were taken |
-    /// | `concurrent_futures_tasks_finished_total` | counter | tasks that are over; the label `outcome` is the [`Outcome`](crate::Outcome): `succeeded`, `failed`, `panicked`, `cancelled`, `timed_out`, `rejected`, `abandoned`, `worker_lost`, `aborted`, `other` |
+    /// | `concurrent_futures_tasks_finished_total` | counter | tasks that are over; the label `outcome` is the [`Outcome`](crate::Outcome): `succeeded`, `failed`, `panicked`, `cancelled`, `timed_out`, `rejected`, `abandoned`, `worker_lost`, `aborted`, `other`. `rejected` are those that were taken before the pool broke |
     /// | `concurrent_futures_task_waiting_seconds` | histogram | how long tasks waited for a worker; its count is that of the tasks that have started |
     /// | `concurrent_futures_task_running_seconds` | histogram | how long tasks ran that were run to the end in their time |
     ///
@@ -208,7 +228,7 @@ impl ThreadPoolBuilder {
     }
 
     /// Carries this context from where a task is submitted to the thread that runs it. Several are
-    /// entered in this order. Initializers see none.
+    /// entered in this order. Initializers see none. See the example of [`TaskContext`].
     pub fn context<C: TaskContext>(mut self) -> Self {
         self.contexts.push(capture_here::<C>);
         self
@@ -221,12 +241,25 @@ impl ThreadPoolBuilder {
     /// The pool depends on the runtime then: when that shuts down, the bodies that run are waited
     /// for, and what is queued is rejected. It cannot be combined with options of threads: a name,
     /// an initializer, a stack size or a keep-alive time.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ThreadPoolExecutor};
+    /// use tokio::runtime::Handle;
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ThreadPoolExecutor::builder().max_workers(4).runtime(Handle::current()).build()?;
+    /// assert_eq!(pool.submit(u64::pow, (2, 10)).await?, 1024);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn runtime(mut self, handle: Handle) -> Self {
         self.runtime = Some(handle);
         self
     }
 
-    /// Makes the pool. No thread is started before the first task.
+    /// Makes the pool. No thread is started before the first task. See the example of
+    /// [`ThreadPoolBuilder`].
     ///
     /// # Errors
     /// For options that cannot be: 0 workers, a thread name with a NUL byte, options of threads

@@ -8,12 +8,13 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::documents;
+use super::examples;
 use super::layers::{MAX_LINES, RESERVED_WORDS, UNSAFE_FILES, layer_of, objection};
 use super::scan::{Mention, Scan, What, scan};
 use crate::workspace::Workspace;
 
 /// The folder of the library's sources, from the top.
-const LIBRARY_SOURCES: &str = "crates/concurrent-futures/src/";
+pub(super) const LIBRARY_SOURCES: &str = "crates/concurrent-futures/src/";
 /// The folders that hold Rust.
 const SOURCES: &[&str] = &["crates", "examples", "tests"];
 
@@ -56,6 +57,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     }
     let mut violations = check(&files)?;
     violations.extend(documents::check(&documents, &files));
+    violations.extend(examples::check(&files)?);
     for violation in &violations {
         println!("{violation}");
     }
@@ -245,7 +247,7 @@ fn quoted(modules: &[&str]) -> String {
 }
 
 /// The path of the module that a file below `src/` holds: empty for the root.
-fn module_of(file: &str) -> Vec<String> {
+pub(super) fn module_of(file: &str) -> Vec<String> {
     let path = file.strip_suffix(".rs").unwrap_or(file);
     let mut module: Vec<String> = path.split('/').map(str::to_owned).collect();
     if module.last().is_some_and(|last| last == "mod") || path == "lib" {

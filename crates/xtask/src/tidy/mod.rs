@@ -1,7 +1,10 @@
-//! `cargo xtask tidy`: the architecture of the library, and the tests that documents name, checked.
+//! `cargo xtask tidy`: the architecture of the library, the examples of its public items, and the tests that documents
+//! name, checked.
 
 mod check;
 mod documents;
+mod examples;
+mod items;
 mod layers;
 mod scan;
 #[cfg(test)]

@@ -1,0 +1,10 @@
+//! The service as a process, and clients of all sorts: kind, rude, hostile, and many.
+
+mod answers;
+mod clients;
+mod command_line;
+mod load;
+mod pictures;
+mod running;
+mod shutdown;
+mod workers;
