@@ -88,8 +88,17 @@
 //! | `indicatif` | progress bars: `Map::progress`, `AsCompleted::progress` |
 //! | `metrics` | pools publish counters, gauges and histograms through the facade [`metrics`](https://docs.rs/metrics): `ThreadPoolBuilder::metrics`, `ProcessPoolBuilder::metrics`, and `publish_metrics` of pools |
 
-// Items of a feature say so on docs.rs, by `doc(cfg(…))`. What differs between systems is hidden from users.
-#![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg = false))]
+// Items of a feature say so on docs.rs. What differs between systems and in models is hidden from users.
+#![cfg_attr(
+    docsrs,
+    feature(doc_cfg),
+    doc(auto_cfg(hide(
+        concurrent_futures_loom,
+        target_os = "linux",
+        target_arch = "x86_64",
+        target_arch = "aarch64"
+    )))
+)]
 #![cfg_attr(
     any(concurrent_futures_loom, not(target_os = "linux")),
     allow(

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use xshell::cmd;
 
+use crate::tools;
 use crate::workspace::{LIBRARY, Workspace};
 
 /// Packs the library, builds what was packed, and looks for the documents in it.
@@ -49,8 +50,30 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         "the snippets of README.md are not among the tests of what was packed"
     );
 
-    // The versions that the manifest allows are true: it builds with the oldest of them. To choose these is not stable
-    // in cargo yet, which this lets it do; the compiler gets no such leave.
+    oldest_dependencies(workspace, &manifest)?;
+
+    let readme = shell.read_file(packed.join("README.md"))?;
+    let repository = package.repository.as_deref().unwrap_or_default();
+    for link in links(&readme) {
+        check_link(link, repository, workspace.root())?;
+    }
+    Ok(())
+}
+
+/// The library builds with the oldest versions that its manifest allows. What was packed is changed for that, and done
+/// with.
+fn oldest_dependencies(workspace: &Workspace, manifest: &Path) -> Result<()> {
+    let shell = &workspace.shell;
+    let target = workspace.target_directory();
+    let _path = tools::HACK.on_path(workspace)?;
+    // What tests use is nobody else's business.
+    cmd!(
+        shell,
+        "cargo hack --remove-dev-deps --manifest-path {manifest}"
+    )
+    .run()?;
+    // The option is not stable in cargo yet. The variable lets cargo have it, here alone: the compiler gets no such
+    // leave.
     cmd!(
         shell,
         "cargo generate-lockfile -Z direct-minimal-versions --manifest-path {manifest}"
@@ -62,12 +85,6 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         "cargo check --locked --all-features --manifest-path {manifest} --target-dir {target}"
     )
     .run()?;
-
-    let readme = shell.read_file(packed.join("README.md"))?;
-    let repository = package.repository.as_deref().unwrap_or_default();
-    for link in links(&readme) {
-        check_link(link, repository, workspace.root())?;
-    }
     Ok(())
 }
 

@@ -8,7 +8,7 @@
 //!   one that calls it.
 //! - An item without one is covered by a link to an item whose example names it, and for a method calls it. A link to a
 //!   function whose signature names a type, and which has an example, covers the type.
-//! - An item without one is also covered by a link to a covered item of its own name, as in "as [`Map::next`]".
+//! - An item without one is also covered by a link to a covered item of its own name, as in `as [Map::next]`.
 //!
 //! What counts is what a reader sees, so the lines that rustdoc hides (`# `) name nothing. That links lead somewhere is
 //! checked by rustdoc; here the last segments of their paths are compared, and where several items match, one whose
