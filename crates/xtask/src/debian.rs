@@ -104,9 +104,9 @@ fn libraries(about: &str) -> Vec<String> {
 mod tests {
     use super::{libraries, of_version};
 
-    const TABLE: &str = " rustc-web | 1.96.0+dfsg1-1~deb12u2 | http://deb.debian.org/debian-security bookworm-security/main amd64 Packages
- rustc-web | 1.85.0+dfsg3-1~deb12u3 | http://deb.debian.org/debian bookworm/main amd64 Packages
-     rustc | 1.63.0+dfsg1-2 | http://deb.debian.org/debian bookworm/main amd64 Packages";
+    const TABLE: &str = " rustc-web | 1.96.0+dfsg1-1~deb12u2 | http://mirror.example/debian-security bookworm-security/main amd64 Packages
+ rustc-web | 1.85.0+dfsg3-1~deb12u3 | http://mirror.example/debian bookworm/main amd64 Packages
+     rustc | 1.63.0+dfsg1-2 | http://mirror.example/debian bookworm/main amd64 Packages";
 
     #[test]
     fn a_compiler_is_chosen_by_its_minor_version() {
