@@ -152,6 +152,12 @@ async fn a_body_is_not_received_if_there_is_no_place_for_its_task() {
         stream.write_all(head.as_bytes()).unwrap();
         let answer = read_head(&mut stream);
         assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "nothing is waited for");
+        assert_eq!(
+            service.times_logged("shrunk", "busy"),
+            0,
+            "it was closed while the other one ran"
+        );
     });
     assert_eq!(busy.status, 200, "{}", busy.error());
 }
@@ -167,8 +173,7 @@ async fn a_connection_without_a_request_is_closed() {
         .unwrap();
     let mut text = String::new();
     for stream in [&mut silent, &mut halfway, &mut kept] {
-        // Until it is closed, be it with an answer before.
-        let _ = stream.read_to_string(&mut text);
+        stream.read_to_string(&mut text).expect("it is closed");
     }
     assert!(text.contains("200 OK"), "{text}");
     service.assert_healthy().await;
