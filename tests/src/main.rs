@@ -12,6 +12,8 @@ mod harness;
 mod initializer;
 mod life;
 mod map;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod observation;
 mod panics;
 mod payload;

@@ -79,6 +79,14 @@
 //!
 //! A task may wait for tasks of its own pool, however few workers there are, and tasks that block for
 //! each other in a circle get an error: see [`TaskFuture::result`].
+//!
+//! # Features
+//!
+//! | feature | |
+//! |---|---|
+//! | `constructor` (default) | worker processes begin before `main`; without it, `main` begins with [`worker::init`] |
+//! | `indicatif` | progress bars: `Map::progress`, `AsCompleted::progress` |
+//! | `metrics` | pools publish counters, gauges and histograms through the facade [`metrics`](https://docs.rs/metrics): `ThreadPoolBuilder::metrics`, `ProcessPoolBuilder::metrics`, and `publish_metrics` of pools |
 
 #![cfg_attr(
     any(concurrent_futures_loom, not(target_os = "linux")),

@@ -57,10 +57,17 @@ pub(crate) struct Metrics {
     pool: SharedString,
     kind: Kind,
     at_build: Series,
-    /// No recorder was installed then, so that these may do nothing.
-    is_early: bool,
-    /// Those of the recorder that was installed after the pool was made.
-    later: OnceLock<Series>,
+    /// There seemed to be no recorder then.
+    early: Option<Early>,
+}
+
+/// What is counted until a recorder is there.
+#[derive(Default)]
+struct Early {
+    submitted: AtomicU64,
+    finished: [AtomicU64; Outcome::COUNT],
+    /// Those of the recorder, once it is there.
+    series: OnceLock<Series>,
 }
 
 impl Metrics {
@@ -68,52 +75,90 @@ impl Metrics {
     pub(crate) fn new(pool: String, kind: Kind) -> Self {
         let pool = SharedString::from(pool);
         Self {
-            is_early: !has_recorder(),
+            early: (!has_recorder()).then(Early::default),
             at_build: Series::register(&pool, kind),
-            later: OnceLock::new(),
             pool,
             kind,
         }
     }
 
-    fn series(&self) -> &Series {
-        self.later.get().unwrap_or(&self.at_build)
+    /// Where to count now, and also where else if no recorder is there yet.
+    #[inline]
+    fn counting(&self) -> (&Series, Option<&Early>) {
+        match &self.early {
+            None => (&self.at_build, None),
+            Some(early) => match early.series.get() {
+                Some(series) => (series, None),
+                None => (&self.at_build, Some(early)),
+            },
+        }
     }
 
-    /// As `series`, and registers them if a recorder has been installed meanwhile.
-    fn latest_series(&self) -> &Series {
-        if self.is_early && self.later.get().is_none() && has_recorder() {
+    /// Registers the series anew if a recorder has come since the pool was made.
+    #[cold]
+    fn look_again(&self, early: &Early) {
+        if has_recorder() {
             // Not in `get_or_init`, where others would wait for the recorder. Who comes second has the same.
-            let _ = self.later.set(Series::register(&self.pool, self.kind));
+            let _ = early.series.set(Series::register(&self.pool, self.kind));
+            early.hand_over();
         }
-        self.series()
     }
 
     pub(crate) fn publish(&self, snapshot: &Snapshot) {
-        self.latest_series().publish(snapshot);
+        if let Some(early) = &self.early {
+            match early.series.get() {
+                None => self.look_again(early),
+                // Some may have been about to count there when the series came.
+                Some(_) => early.hand_over(),
+            }
+        }
+        self.counting().0.publish(snapshot);
+    }
+}
+
+impl Early {
+    /// Gives what was counted here to the series, each count once.
+    fn hand_over(&self) {
+        if let Some(series) = self.series.get() {
+            let give = |count: &AtomicU64, counter: &Counter| {
+                counter.increment(count.swap(0, Ordering::Relaxed));
+            };
+            give(&self.submitted, &series.submitted);
+            for (count, counter) in self.finished.iter().zip(&series.finished) {
+                give(count, counter);
+            }
+        }
     }
 }
 
 /// Whether there is a recorder other than the one that does nothing. That one has no size, and nothing
-/// else tells it from others; another that has none may be used all the same, if it was there in time.
+/// else tells it from others: another that has none is used as well, if it is there when a pool is made.
 fn has_recorder() -> bool {
     with_recorder(|recorder| size_of_val(recorder) > 0)
 }
 
 impl Observer for Metrics {
     fn queued(&self, _task: TaskInfo<'_>) {
-        self.latest_series().submitted.increment(1);
+        let (series, early) = self.counting();
+        series.submitted.increment(1);
+        if let Some(early) = early {
+            early.submitted.fetch_add(1, Ordering::Relaxed);
+            self.look_again(early);
+        }
     }
 
     fn started(&self, _task: TaskInfo<'_>, _worker: WorkerId, waited: Duration) {
-        self.series().waiting.record(waited);
+        self.counting().0.waiting.record(waited);
     }
 
     fn finished(&self, _task: TaskInfo<'_>, outcome: Outcome, run: Option<Run>) {
-        let series = self.series();
+        let (series, early) = self.counting();
         series.finished[outcome as usize].increment(1);
         if let Some(run) = run {
             series.running_time.record(run.time());
+        }
+        if let Some(early) = early {
+            early.finished[outcome as usize].fetch_add(1, Ordering::Relaxed);
         }
     }
 }

@@ -259,7 +259,17 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// As [`ThreadPoolBuilder::metrics`](crate::ThreadPoolBuilder::metrics).
+    /// Publishes what the pool does through the facade `metrics`, under this name:
+    /// [`ThreadPoolBuilder::metrics`](crate::ThreadPoolBuilder::metrics) says what there is. Needs the
+    /// feature `metrics`.
+    ///
+    /// ```
+    /// use concurrent_futures::ProcessPoolExecutor;
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(2).metrics("resize").build()?;
+    /// pool.publish_metrics();
+    /// # Ok::<(), concurrent_futures::BuildError>(())
+    /// ```
     #[cfg(feature = "metrics")]
     pub fn metrics(mut self, name: impl Into<String>) -> Self {
         self.metrics = Some(name.into());

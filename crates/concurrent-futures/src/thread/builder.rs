@@ -147,9 +147,13 @@ impl ThreadPoolBuilder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// **Install the recorder first.** Until there is one, nothing is counted: a pool that was made before looks for
-    /// it with each task and when it publishes, and counts from then on. A recorder of one thread
-    /// (`metrics::set_default_local_recorder`) gets all that a pool counts that was made on this thread under it.
+    /// **Install the recorder first.** A pool that was made before finds it with its next task, or when it
+    /// publishes, and makes up for what it has counted; the times until then are lost. A recorder of one
+    /// thread (`metrics::set_default_local_recorder`) gets all that those pools do that were made under it.
+    ///
+    /// The series are registered once: an exporter that forgets those which have not changed for a while
+    /// (`idle_timeout`) forgets them for good. The one for Prometheus keeps every single time until it is
+    /// scraped or told to tidy up (`run_upkeep`).
     ///
     /// # Series
     /// All have the label `pool`, which is the name. Give each pool a name of its own: those of pools with the same
@@ -158,7 +162,7 @@ impl ThreadPoolBuilder {
     /// | name | | |
     /// |---|---|---|
     /// | `concurrent_futures_tasks_submitted_total` | counter | tasks that were taken |
-    /// | `concurrent_futures_tasks_finished_total` | counter | tasks that are over; the label `outcome` is the [`Outcome`](crate::Outcome): `succeeded`, `failed`, `panicked`, `cancelled`, `timed_out`, `rejected`, `abandoned`, `worker_lost`, `aborted`, `other` |
+    /// | `concurrent_futures_tasks_finished_total` | counter | tasks that are over; the label `outcome` is the [`Outcome`](crate::Outcome): `succeeded`, `failed`, `panicked`, `cancelled`, `timed_out`, `rejected`, `abandoned`, `worker_lost`, `aborted`, `other`. `rejected` are those that were taken before the pool broke |
     /// | `concurrent_futures_task_waiting_seconds` | histogram | how long tasks waited for a worker; its count is that of the tasks that have started |
     /// | `concurrent_futures_task_running_seconds` | histogram | how long tasks ran that were run to the end in their time |
     ///

@@ -150,9 +150,22 @@ impl ThreadPoolExecutor {
         self.handle.0.stats()
     }
 
-    /// Publishes the numbers of this moment through the facade `metrics`: to be called just before they are
-    /// read, as in the handler of `GET /metrics`. Does nothing for a pool without
-    /// [`metrics`](ThreadPoolBuilder::metrics).
+    /// Publishes the pool's numbers of this moment through the facade `metrics`: those that are not counted as
+    /// they change. To be called just before they are read, as in the handler of `GET /metrics`, or now and
+    /// then for exporters that push. Does nothing in a pool without [`metrics`](ThreadPoolBuilder::metrics). Needs
+    /// the feature `metrics`.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ThreadPoolExecutor};
+    /// use metrics_exporter_prometheus::PrometheusBuilder;
+    ///
+    /// let prometheus = PrometheusBuilder::new().install_recorder()?;
+    /// let pool = ThreadPoolExecutor::builder().max_workers(2).metrics("resize").build()?;
+    /// pool.submit(u64::pow, (2, 10)).result()?;
+    /// pool.publish_metrics();
+    /// assert!(prometheus.render().contains(r#"concurrent_futures_workers{pool="resize"} 1"#));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[cfg(feature = "metrics")]
     pub fn publish_metrics(&self) {
         self.handle.0.publish_metrics();
