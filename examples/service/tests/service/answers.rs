@@ -54,6 +54,24 @@ async fn a_picture_becomes_smaller_and_keeps_its_format_and_its_shape() {
 }
 
 #[tokio::test]
+async fn a_picture_stands_upright_and_may_be_followed_by_anything() {
+    let service = Running::start(&[]).await;
+    let answer = service
+        .thumbnail_within((64, 100), &pictures::turned_jpeg(), "")
+        .await;
+    assert_eq!(answer.status, 200, "{}", answer.error());
+    let thumbnail = image::load_from_memory(&answer.body).unwrap();
+    assert_eq!((thumbnail.width(), thumbnail.height()), (50, 100));
+
+    // Phones put a film there, which may look like a part of the picture.
+    let film = b"\xFF\xDA\0\x02film\xFF\xDA";
+    let answer = service
+        .thumbnail(&[&pictures::jpeg()[..], film].concat(), "")
+        .await;
+    assert_eq!(answer.status, 200, "{}", answer.error());
+}
+
+#[tokio::test]
 async fn a_picture_that_cannot_be_read_is_the_fault_of_its_sender() {
     let service = Running::start(&[]).await;
     for (picture, reason) in [
@@ -61,6 +79,10 @@ async fn a_picture_that_cannot_be_read_is_the_fault_of_its_sender() {
         (b"GIF89a and so on".to_vec(), "neither a png nor a jpeg"),
         (pictures::cut_off(pictures::png()), "cannot be read"),
         (pictures::cut_off(pictures::jpeg()), "cannot be read"),
+        (
+            pictures::jpeg()[..pictures::jpeg().len() - 1].to_vec(),
+            "cannot be read",
+        ),
         (pictures::black(2)[..20].to_vec(), "cannot be read"),
         (pictures::liar(), "too large"),
     ] {

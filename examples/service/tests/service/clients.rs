@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::test_kill_process;
 
 use crate::pictures;
-use crate::running::{Running, until};
+use crate::running::{LIMIT, Running, until};
 
 #[tokio::test]
 async fn a_client_that_goes_away_ends_the_worker_that_works_for_it() {
@@ -177,6 +177,24 @@ async fn a_connection_without_a_request_is_closed() {
     }
     assert!(text.contains("200 OK"), "{text}");
     service.assert_healthy().await;
+}
+
+#[tokio::test]
+async fn a_connection_beyond_the_limit_waits_for_another_one_to_end() {
+    const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let service = Running::start(&["--max-connections", "1"]).await;
+    let mut first = service.connect();
+    first.write_all(HEALTH).unwrap();
+    assert!(read_head(&mut first).starts_with("HTTP/1.1 200"));
+    let mut second = service.connect();
+    second.write_all(HEALTH).unwrap();
+    second
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    assert!(second.peek(&mut [0]).is_err(), "it is answered too soon");
+    drop(first);
+    second.set_read_timeout(Some(LIMIT)).unwrap();
+    assert!(read_head(&mut second).starts_with("HTTP/1.1 200"));
 }
 
 pub(crate) fn head(id: &str, length: usize) -> Vec<u8> {
