@@ -99,7 +99,7 @@ fn shrink(picture: Blob, size: Size, limits: PictureLimits) -> Result<Thumbnail,
         Some(format @ (ImageFormat::Png | ImageFormat::Jpeg)) => format,
         _ => return Err(Unfit::Unknown),
     };
-    if format == ImageFormat::Jpeg && is_cut_off(&picture) {
+    if format == ImageFormat::Jpeg && !is_whole(&picture) {
         return Err(Unfit::Broken("unexpected end of file".to_owned()));
     }
     reader.limits(limits.into());
@@ -136,11 +136,24 @@ fn shrink(picture: Blob, size: Size, limits: PictureLimits) -> Result<Thumbnail,
     })
 }
 
-/// The decoder makes grey of what a jpeg file lacks. The end of the last scan is marked, and nothing in a scan looks
-/// like that mark.
-fn is_cut_off(jpeg: &[u8]) -> bool {
-    let last = |mark: [u8; 2]| jpeg.windows(2).rposition(|bytes| bytes == mark);
-    last([0xFF, 0xD9]) < last([0xFF, 0xDA])
+/// Whether a jpeg file goes on to the mark of its end; of what it lacks the decoder makes grey. Anything may follow.
+fn is_whole(jpeg: &[u8]) -> bool {
+    let is_mark =
+        |bytes: &[u8]| bytes[0] == 0xFF && !matches!(bytes[1], 0x00 | 0x01 | 0xD0..=0xD8 | 0xFF);
+    let mut rest = jpeg;
+    while let Some(place) = rest.windows(2).position(is_mark) {
+        let (mark, segment) = (rest[place + 1], &rest[place + 2..]);
+        if mark == 0xD9 {
+            return true;
+        }
+        // Its length comes first, and counts itself. The data of a scan follow it, and have no marks.
+        rest = match segment {
+            [high, low, ..] => segment.get(u16::from_be_bytes([*high, *low]).into()..),
+            _ => None,
+        }
+        .unwrap_or_default();
+    }
+    false
 }
 
 impl Thumbnails {

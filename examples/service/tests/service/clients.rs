@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::test_kill_process;
 
 use crate::pictures;
-use crate::running::{Running, until};
+use crate::running::{LIMIT, Running, until};
 
 #[tokio::test]
 async fn a_client_that_goes_away_ends_the_worker_that_works_for_it() {
@@ -152,6 +152,12 @@ async fn a_body_is_not_received_if_there_is_no_place_for_its_task() {
         stream.write_all(head.as_bytes()).unwrap();
         let answer = read_head(&mut stream);
         assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "nothing is waited for");
+        assert_eq!(
+            service.times_logged("shrunk", "busy"),
+            0,
+            "it was closed while the other one ran"
+        );
     });
     assert_eq!(busy.status, 200, "{}", busy.error());
 }
@@ -167,11 +173,28 @@ async fn a_connection_without_a_request_is_closed() {
         .unwrap();
     let mut text = String::new();
     for stream in [&mut silent, &mut halfway, &mut kept] {
-        // Until it is closed, be it with an answer before.
-        let _ = stream.read_to_string(&mut text);
+        stream.read_to_string(&mut text).expect("it is closed");
     }
     assert!(text.contains("200 OK"), "{text}");
     service.assert_healthy().await;
+}
+
+#[tokio::test]
+async fn a_connection_beyond_the_limit_waits_for_another_one_to_end() {
+    const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let service = Running::start(&["--max-connections", "1"]).await;
+    let mut first = service.connect();
+    first.write_all(HEALTH).unwrap();
+    assert!(read_head(&mut first).starts_with("HTTP/1.1 200"));
+    let mut second = service.connect();
+    second.write_all(HEALTH).unwrap();
+    second
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    assert!(second.peek(&mut [0]).is_err(), "it is answered too soon");
+    drop(first);
+    second.set_read_timeout(Some(LIMIT)).unwrap();
+    assert!(read_head(&mut second).starts_with("HTTP/1.1 200"));
 }
 
 pub(crate) fn head(id: &str, length: usize) -> Vec<u8> {

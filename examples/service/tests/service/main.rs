@@ -1,5 +1,8 @@
 //! The service as a process, and clients of all sorts: kind, rude, hostile, and many.
 
+// Worker processes need Linux, and so does looking at them.
+#![cfg(target_os = "linux")]
+
 mod answers;
 mod clients;
 mod command_line;

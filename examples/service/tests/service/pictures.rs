@@ -21,6 +21,15 @@ pub(crate) fn jpeg() -> Vec<u8> {
     encoded(ImageFormat::Jpeg)
 }
 
+/// Its lines are columns, as cameras say it that are held upright.
+pub(crate) fn turned_jpeg() -> Vec<u8> {
+    // A TIFF directory with a single entry: the orientation (0x112), a short (3), once, of the value 6.
+    let exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    let length = (exif.len() as u16 + 2).to_be_bytes();
+    let jpeg = jpeg();
+    [&jpeg[..2], b"\xFF\xE1", &length, exif, &jpeg[2..]].concat()
+}
+
 fn encoded(format: ImageFormat) -> Vec<u8> {
     let mut bytes = Vec::new();
     gradient()

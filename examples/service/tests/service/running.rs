@@ -124,12 +124,17 @@ impl Running {
 
     /// Sends a picture with a name for the request.
     pub(crate) async fn thumbnail(&self, picture: &[u8], id: &str) -> Answer {
-        self.thumbnail_of(64, picture, id).await
+        self.thumbnail_within((64, 64), picture, id).await
     }
 
-    /// The same, for a thumbnail of this width and height.
-    pub(crate) async fn thumbnail_of(&self, side: u32, picture: &[u8], id: &str) -> Answer {
-        let url = self.url(&format!("/thumbnail?width={side}&height={side}"));
+    /// The same, for a thumbnail within this width and height.
+    pub(crate) async fn thumbnail_within(
+        &self,
+        (width, height): (u32, u32),
+        picture: &[u8],
+        id: &str,
+    ) -> Answer {
+        let url = self.url(&format!("/thumbnail?width={width}&height={height}"));
         let request = self.client.post(url);
         let request = request.header("x-request-id", id).body(picture.to_vec());
         Answer::of(request.send().await.unwrap()).await

@@ -1,6 +1,6 @@
 //! The end of the service: in good order, at its deadline, and at once.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, test_kill_process};
@@ -175,6 +175,22 @@ async fn connections_that_do_nothing_hold_nothing_up() {
     service.signal(Signal::INT);
     assert_eq!(service.ended(SOON).await, Some(0));
     drop((idle, silent, halfway, sending));
+}
+
+#[tokio::test]
+async fn a_connection_between_two_requests_is_closed() {
+    let mut service = Running::start(&[]).await;
+    let mut idle = service.connect();
+    idle.write_all(HEALTH).unwrap();
+    read_head(&mut idle);
+    service.signal(Signal::TERM);
+    assert_eq!(service.ended(SOON).await, Some(0));
+    assert_eq!(idle.read(&mut [0]).unwrap(), 0);
+    service.logged("ended", "").await;
+    assert_eq!(
+        service.times_logged("clients do not take their answers", ""),
+        0
+    );
 }
 
 #[tokio::test]

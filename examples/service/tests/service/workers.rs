@@ -8,7 +8,9 @@ async fn a_picture_that_takes_more_memory_than_a_worker_has_is_too_large() {
     let service = Running::start(&["--thumbnail-memory", "64MiB"]).await;
     // 46 MB, which the decoder may take, and 17 MB for the thumbnail.
     let picture = pictures::black(6_800);
-    let answer = service.thumbnail_of(4_096, &picture, "large").await;
+    let answer = service
+        .thumbnail_within((4_096, 4_096), &picture, "large")
+        .await;
     assert_eq!(
         (answer.status, answer.error().as_str()),
         (422, "the picture is too large")
