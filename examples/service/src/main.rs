@@ -27,7 +27,7 @@ use signals::Signals;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::of_this_process();
-    telemetry::start_log(&arguments);
+    let _log = telemetry::start_log(&arguments);
     let metrics = telemetry::start_metrics()?;
     let mut signals = Signals::new().context("cannot listen to signals")?;
     let listener = TcpListener::bind(arguments.listen)

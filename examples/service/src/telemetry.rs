@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::time::interval;
+use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -21,20 +22,30 @@ const BUCKETS: [f64; 12] = [
 /// How often times that nobody has asked for are put into the distributions.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Begins to log, what happens in worker processes included.
-pub(crate) fn start_log(arguments: &Arguments) {
+/// Begins to log, what happens in worker processes included, until what is returned is dropped.
+///
+/// A thread of its own writes the lines. If nobody reads them the service goes on, and lines are dropped once 128 000
+/// of them wait.
+pub(crate) fn start_log(arguments: &Arguments) -> WorkerGuard {
+    let (log, guard) = NonBlocking::new(std::io::stdout());
     let filter = arguments.log.clone();
     let layer = match arguments.log_format {
         // The whole list of spans, since the request is the outermost.
         LogFormat::Json => fmt::layer()
             .json()
+            .with_writer(log)
             .with_current_span(false)
             .flatten_event(true)
             .with_filter(filter)
             .boxed(),
-        LogFormat::Text => fmt::layer().with_ansi(false).with_filter(filter).boxed(),
+        LogFormat::Text => fmt::layer()
+            .with_writer(log)
+            .with_ansi(false)
+            .with_filter(filter)
+            .boxed(),
     };
     tracing_subscriber::registry().with(layer).init();
+    guard
 }
 
 /// Begins to count; called in the runtime.

@@ -163,6 +163,20 @@ async fn a_body_is_not_received_if_there_is_no_place_for_its_task() {
 }
 
 #[tokio::test]
+async fn a_log_that_nobody_reads_holds_nobody_up() {
+    let service = Running::start(&[]).await;
+    let stalled = service.stall_log();
+    // More than a pipe takes.
+    for _ in 0..1_000 {
+        let request = service.client().post(service.url("/hash"));
+        let answer = request.header("x-request-id", "unread").send().await;
+        assert_eq!(answer.unwrap().status(), 400);
+    }
+    drop(stalled);
+    service.logged_times(1_000, "answered", "unread").await;
+}
+
+#[tokio::test]
 async fn a_connection_without_a_request_is_closed() {
     let service = Running::start(&["--idle-timeout", "300ms"]).await;
     let mut silent = service.connect();

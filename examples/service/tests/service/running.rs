@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -178,6 +178,20 @@ impl Running {
     pub(crate) async fn logged_times(&self, times: usize, message: &str, id: &str) {
         let what = format!("{message:?} of {id:?} in the log");
         until(&what, async || self.times_logged(message, id) >= times).await;
+    }
+
+    /// Nobody reads the log until what is returned is dropped.
+    pub(crate) fn stall_log(&self) -> mpsc::Sender<()> {
+        let (locked, is_locked) = mpsc::channel();
+        let (held, is_held) = mpsc::channel();
+        let log = Arc::clone(&self.log);
+        thread::spawn(move || {
+            let _log = log.lock().unwrap();
+            locked.send(()).unwrap();
+            let _ = is_held.recv();
+        });
+        is_locked.recv().unwrap();
+        held
     }
 
     /// The log, for messages of tests.
