@@ -101,7 +101,7 @@ impl<T> TaskFuture<T> {
     ///
     /// let (promise, future) = Promise::new();
     /// assert!(!future.is_running());
-    /// promise.start();
+    /// assert!(promise.start());
     /// assert!(future.is_running() && !future.is_done());
     /// promise.fulfil(7).unwrap();
     /// assert!(future.is_done());
@@ -303,7 +303,7 @@ impl<T> TaskFuture<T> {
     /// use concurrent_futures::Promise;
     ///
     /// let (promise, future) = Promise::<u32>::new();
-    /// promise.start();
+    /// assert!(promise.start());
     /// drop(future.abort_on_drop());
     /// assert!(promise.is_stop_requested());
     /// ```

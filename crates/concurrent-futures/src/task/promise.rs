@@ -95,6 +95,7 @@ impl<T: Send + 'static> Promise<T> {
     /// assert_eq!(future.result()?, 500_500);
     /// # Ok::<(), concurrent_futures::TaskError>(())
     /// ```
+    #[must_use = "false says that the task was cancelled, and nobody waits for a result"]
     pub fn start(&self) -> bool {
         self.0.start()
     }
@@ -121,7 +122,7 @@ impl<T: Send + 'static> Promise<T> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), concurrent_futures::TaskError> {
     /// let (promise, future) = Promise::new();
-    /// promise.start();
+    /// assert!(promise.start());
     /// let answer = tokio::spawn(async move {
     ///     promise.token().cancelled().await;
     ///     promise.fulfil("stopped").unwrap();

@@ -418,7 +418,10 @@ fn refuse_work(work: Work, error: std::io::Error) {
 }
 
 fn refuse(task: &Runnable, why: TaskError) {
-    panic::contain(|| tracing::debug!(task = ?task.cell().info(), %why, "a task was rejected"));
+    let info = task.cell().info();
+    panic::contain(
+        || tracing::debug!(task.id = info.id().get(), task.name = info.name(), %why, "a task was rejected"),
+    );
     task.cell().refuse(why);
 }
 

@@ -154,7 +154,8 @@ impl Shared {
         }
         for (task, error) in retried {
             task.in_span(|| {
-                tracing::warn!(task = ?task.info(), %error, "a worker process was lost, and its task is tried again");
+                let task = task.info();
+                tracing::warn!(task.id = task.id().get(), task.name = task.name(), %error, "a worker process was lost, and its task is tried again");
             });
         }
         for (pid, bytes) in outgrown {
@@ -226,7 +227,8 @@ impl Shared {
                 if error.is_worker_lost() {
                     let cell = task.cell();
                     cell.in_span(|| {
-                        tracing::warn!(task = ?cell.info(), %error, "a worker process was lost");
+                        let task = cell.info();
+                        tracing::warn!(task.id = task.id().get(), task.name = task.name(), %error, "a worker process was lost");
                     });
                 }
                 task.fail(error);

@@ -424,7 +424,8 @@ impl CellRef {
         };
         if let Err(error) = self.start_clock(Clock::Run, limit) {
             panic::contain(|| {
-                tracing::error!(task = ?self.info(), %error, "no thread for the run timeout");
+                let task = self.info();
+                tracing::error!(task.id = task.id().get(), task.name = task.name(), %error, "no thread for the run timeout");
             });
         }
     }

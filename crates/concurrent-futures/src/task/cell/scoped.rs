@@ -386,7 +386,8 @@ fn drop_finished(mut task: TaskFuture<()>) {
 fn note_untaken(task: &CellRef, error: &TaskError) {
     if Outcome::of_error(error).is_error() {
         task.in_span(|| {
-            tracing::debug!(task = ?task.info(), %error, "a task of a scope failed unobserved");
+            let task = task.info();
+            tracing::debug!(task.id = task.id().get(), task.name = task.name(), %error, "a task of a scope failed unobserved");
         });
     }
 }
