@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use xshell::cmd;
 
+use crate::tidy::links;
 use crate::tools;
 use crate::workspace::{LIBRARY, Workspace};
 
@@ -52,10 +53,17 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
 
     oldest_dependencies(workspace, &manifest)?;
 
+    // Whether they lead somewhere is checked by tidy.
     let readme = shell.read_file(packed.join("README.md"))?;
-    let repository = package.repository.as_deref().unwrap_or_default();
-    for link in links(&readme) {
-        check_link(link, repository, workspace.root())?;
+    let relative = links(&readme)
+        .into_iter()
+        .find(|(link, _)| !link.contains(':') && !link.starts_with('#'));
+    if let Some((link, line)) = relative {
+        let repository = package.repository.as_deref().unwrap_or_default();
+        bail!(
+            "README.md:{line} links to {link}, which leads nowhere in a registry, where the README has an address of its \
+             own: write {repository}/blob/HEAD/{link}"
+        );
     }
     Ok(())
 }
@@ -86,57 +94,4 @@ fn oldest_dependencies(workspace: &Workspace, manifest: &Path) -> Result<()> {
     )
     .run()?;
     Ok(())
-}
-
-/// A registry shows the README at an address of its own, where what is relative to the repository leads nowhere.
-fn check_link(link: &str, repository: &str, root: &Path) -> Result<()> {
-    ensure!(
-        link.starts_with("https://") || link.starts_with('#'),
-        "README.md links to {link}, which leads nowhere in a registry: write {repository}/blob/HEAD/{link}"
-    );
-    if let Some(path) = link.strip_prefix(&format!("{repository}/blob/HEAD/")) {
-        let path = path.split('#').next().unwrap_or(path);
-        ensure!(
-            root.join(path).exists(),
-            "README.md links to {link}, and there is no {path} in the repository"
-        );
-    }
-    Ok(())
-}
-
-/// Where the links of a Markdown text lead.
-fn links(text: &str) -> impl Iterator<Item = &str> {
-    text.split("](")
-        .skip(1)
-        .filter_map(|rest| rest.split([')', ' ']).next())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{check_link, links};
-    use crate::workspace::Workspace;
-
-    #[test]
-    fn every_link_of_a_text_is_found() {
-        let text = "[a](docs/a.md), and\n| [`b`](https://b.rs \"b\") | [c](#c) |";
-        assert_eq!(
-            links(text).collect::<Vec<_>>(),
-            ["docs/a.md", "https://b.rs", "#c"]
-        );
-    }
-
-    #[test]
-    fn links_must_lead_somewhere_in_a_registry_too() {
-        let workspace = Workspace::open().expect("this is in one");
-        let is_right = |link| check_link(link, "https://forge.example/a", workspace.root()).is_ok();
-        assert!(is_right("https://docs.rs/rayon"));
-        assert!(is_right("#section"));
-        assert!(is_right(
-            "https://forge.example/a/blob/HEAD/docs/guide.md#maps"
-        ));
-        assert!(!is_right("docs/guide.md"));
-        assert!(!is_right(
-            "https://forge.example/a/blob/HEAD/docs/no-such-document.md"
-        ));
-    }
 }

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::documents;
 use super::examples;
 use super::layers::{MAX_LINES, RESERVED_WORDS, UNSAFE_FILES, layer_of, objection};
+use super::links;
 use super::scan::{Mention, Scan, What, scan};
 use crate::workspace::Workspace;
 
@@ -52,12 +53,16 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         "there is no Rust in {LIBRARY_SOURCES}: tell tidy where the library is"
     );
     let mut documents = Vec::new();
-    for folder in ["", "docs", "tests"] {
+    for folder in ["", "docs", "tests", "examples/service"] {
         read_documents(workspace.root(), Path::new(folder), &mut documents)?;
     }
     let mut violations = check(&files)?;
     violations.extend(documents::check(&documents, &files));
     violations.extend(examples::check(&files)?);
+    let repository = workspace.library()?.repository.as_deref();
+    let repository = repository.context("the manifest of the library names no repository")?;
+    let is_there = |path: &Path| workspace.root().join(path).exists();
+    violations.extend(links::check(&documents, repository, is_there));
     for violation in &violations {
         println!("{violation}");
     }
