@@ -19,7 +19,7 @@ impl fmt::Display for TaskError {
             What::WouldBlock => {
                 return f.write_str(
                     "blocking wait in async code, which would stop this runtime thread: \
-                     use .await, or wait in spawn_blocking or block_in_place",
+                     use .await (of a stream, next().await), or wait in spawn_blocking or block_in_place",
                 );
             }
             _ => {}

@@ -61,6 +61,7 @@ impl ThreadPoolExecutor {
     /// # Panics
     /// If `max_workers` is 0. [`builder`](Self::builder) gives an error instead.
     #[must_use]
+    #[track_caller]
     pub fn new(max_workers: usize) -> Self {
         match Self::builder().max_workers(max_workers).build() {
             Ok(pool) => pool,
