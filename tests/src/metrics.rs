@@ -1,8 +1,10 @@
 //! What pools publish through the facade `metrics`, read as Prometheus reads it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use ::metrics::with_local_recorder;
@@ -200,6 +202,8 @@ fn gauges_say_what_the_pool_has_when_it_publishes<S: Measured>() {
     let tasks: Vec<_> = (0..3).map(|_| pool.submit(pass, gate.door())).collect();
     gate.wait_for(1);
     let permit = pool.try_reserve().unwrap();
+    assert!(pool.try_reserve().unwrap_err().is_rejected());
+    assert!(pool.try_reserve().unwrap_err().is_rejected());
     let before = Scraped::from(&recorder);
     assert_eq!(seen(&before), [0.0, 0.0, 0.0, 0.0, 1.0]);
     let scraped = scrape(&pool, &recorder);
@@ -207,6 +211,20 @@ fn gauges_say_what_the_pool_has_when_it_publishes<S: Measured>() {
     assert_eq!(
         (scraped.of_hash("places"), scraped.of_hash("places_taken")),
         (4.0, 4.0)
+    );
+    assert_eq!(scraped.of_hash("places_refused_total"), 2.0);
+    assert_eq!(scraped.of_hash("tasks_rejected_total"), 0.0);
+    {
+        // To wait for one is no refusal.
+        let mut waiting = pin!(pool.reserve());
+        let polled = waiting
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending());
+    }
+    assert_eq!(
+        scrape(&pool, &recorder).of_hash("places_refused_total"),
+        2.0
     );
     let in_flight = scraped.of_hash("tasks_submitted_total") - scraped.all_finished();
     assert_eq!(in_flight, 3.0);

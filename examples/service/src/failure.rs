@@ -68,11 +68,7 @@ impl From<TaskError> for Failure {
             _ => Self::unavailable("this cannot be done at the moment"),
         };
         let attempts = error.attempts();
-        warn!(
-            attempts,
-            error = format!("{:#}", anyhow::Error::new(error)),
-            "the task failed"
-        );
+        warn!(attempts, error = format!("{error:#}"), "the task failed");
         failure
     }
 }

@@ -257,7 +257,7 @@ impl Failure {
         }
         if error.is_panicked() {
             warn!(
-                error = format!("{:#}", anyhow::Error::new(error)),
+                error = format!("{error:#}"),
                 "a picture made its decoder panic"
             );
             return Self::unprocessable("the picture cannot be read");

@@ -26,8 +26,8 @@ pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 
 /// Why a task gave no value.
 ///
-/// One opaque type for all executors: ask [`kind`](Self::kind) or a predicate, print it with its
-/// [`source`](Error::source) chain, or get the function's own error back with
+/// One opaque type for all executors: ask [`kind`](Self::kind) or a predicate, print it, by `{:#}` with
+/// the texts of its [sources](Error::source), or get the function's own error back with
 /// [`downcast_ref`](Self::downcast_ref) (on threads).
 ///
 /// ```
@@ -40,6 +40,7 @@ pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 /// let error = InlineExecutor::new().try_submit(parse, "seven".to_owned()).result().unwrap_err();
 /// assert!(error.is_failed());
 /// assert_eq!(error.to_string(), "the task failed");
+/// assert_eq!(format!("{error:#}"), "the task failed: invalid digit found in string");
 /// assert_eq!(error.message().unwrap(), "invalid digit found in string");
 /// assert!(error.downcast_ref::<std::num::ParseIntError>().is_some());
 /// ```

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Rejection, TaskError};
@@ -54,6 +54,8 @@ struct Inner {
     limits: Option<Limits>,
     /// Why nobody enters any more; set under the lock.
     closed: OnceLock<TaskError>,
+    /// How often somebody got no place who would not wait for it.
+    refused: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -83,6 +85,15 @@ struct State {
     waiting: VecDeque<Promise<Place>>,
     /// How many may wait until those who gave up are looked for.
     sweep_at: usize,
+}
+
+/// The places of an executor at one moment.
+#[cfg(feature = "metrics")]
+pub(crate) struct Places {
+    pub(crate) all: usize,
+    pub(crate) taken: usize,
+    /// How often somebody got none who would not wait for it.
+    pub(crate) refused: u64,
 }
 
 /// A task on its way into the queue.
@@ -119,6 +130,7 @@ impl Admission {
             origin: OnceLock::new(),
             limits,
             closed: OnceLock::new(),
+            refused: AtomicU64::new(0),
             state: Mutex::new(State {
                 places,
                 ..State::default()
@@ -145,15 +157,26 @@ impl Admission {
         self.0.limits.is_some()
     }
 
-    /// How many places there are, and how many of them are taken, if tasks are limited.
+    /// Somebody got no place who would not wait for it.
+    pub(crate) fn count_refused(&self) {
+        if self.0.closed.get().is_none() {
+            self.0.refused.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Its places, if the number of tasks is limited.
     #[cfg(feature = "metrics")]
-    pub(crate) fn places(&self) -> Option<(usize, usize)> {
+    pub(crate) fn places(&self) -> Option<Places> {
         self.0.limits?.queued?;
         if self.0.is_copy() {
             return None;
         }
         let state = lock(&self.0.state);
-        Some((state.places, state.taken))
+        Some(Places {
+            all: state.places,
+            taken: state.taken,
+            refused: self.0.refused.load(Ordering::Relaxed),
+        })
     }
 
     /// A task is being submitted, until the answer is dropped: its place may be taken, and the task not

@@ -39,7 +39,8 @@ use serde::{Serialize, de::DeserializeOwned};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel between executors",
     label = "needs `serde::Serialize`, `serde::de::DeserializeOwned`, `Send` and `'static`",
-    note = "derive `Serialize` and `Deserialize` for it, or stay on threads with `ThreadPoolExecutor::spawn`"
+    note = "derive `Serialize` and `Deserialize` for a type of yours, or stay on threads with `ThreadPoolExecutor::spawn`",
+    note = "give what a reference refers to: `String` for `&str`, `items.iter().cloned()` for `items.iter()`"
 )]
 pub trait Portable: Serialize + DeserializeOwned + Send + 'static {}
 

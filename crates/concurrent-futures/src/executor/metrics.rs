@@ -15,6 +15,7 @@ use ::metrics::{
     describe_histogram, gauge, histogram, with_recorder,
 };
 
+use super::admission::Places;
 use super::observer::{Observer, Run, WorkerId};
 use super::stats::Stats;
 use crate::panic;
@@ -35,12 +36,13 @@ const MAX_WORKERS: &str = "concurrent_futures_max_workers";
 const STARTED: &str = "concurrent_futures_workers_started_total";
 const PLACES: &str = "concurrent_futures_places";
 const PLACES_TAKEN: &str = "concurrent_futures_places_taken";
+const PLACES_REFUSED: &str = "concurrent_futures_places_refused_total";
 
 /// What a pool has at a moment, to be published.
 pub(crate) struct Snapshot {
     pub(crate) stats: Stats,
-    /// How many places there are, and how many of them are taken, if tasks are limited.
-    pub(crate) places: Option<(usize, usize)>,
+    /// If tasks are limited.
+    pub(crate) places: Option<Places>,
     /// How many worker processes there have been.
     pub(crate) workers_started: u64,
 }
@@ -185,7 +187,13 @@ struct Series {
     idle: Level,
     max_workers: Level,
     of_kind: SeriesOfKind,
-    places: Option<[Level; 2]>,
+    places: Option<SeriesOfPlaces>,
+}
+
+struct SeriesOfPlaces {
+    all: Level,
+    taken: Level,
+    refused: Total,
 }
 
 enum SeriesOfKind {
@@ -225,9 +233,11 @@ impl Series {
                     blocked: level(BLOCKED),
                 }
             },
-            places: kind
-                .has_places
-                .then(|| [level(PLACES), level(PLACES_TAKEN)]),
+            places: kind.has_places.then(|| SeriesOfPlaces {
+                all: level(PLACES),
+                taken: level(PLACES_TAKEN),
+                refused: total(PLACES_REFUSED),
+            }),
         }
     }
 
@@ -246,9 +256,10 @@ impl Series {
                 started.raise_to(snapshot.workers_started);
             }
         }
-        if let (Some([places, taken]), Some(now)) = (&self.places, snapshot.places) {
-            places.set(now.0 as u64);
-            taken.set(now.1 as u64);
+        if let (Some(places), Some(now)) = (&self.places, &snapshot.places) {
+            places.all.set(now.all as u64);
+            places.taken.set(now.taken as u64);
+            places.refused.raise_to(now.refused);
         }
     }
 }
@@ -347,5 +358,9 @@ fn describe(kind: Kind) {
     if kind.has_places {
         level(PLACES, "Tasks that the pool takes at the same time.");
         level(PLACES_TAKEN, "Places that tasks and permits have.");
+        total(
+            PLACES_REFUSED,
+            "Places that were asked for without waiting while there was none.",
+        );
     }
 }

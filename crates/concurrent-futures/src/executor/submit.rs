@@ -252,7 +252,10 @@ pub trait Executor: Clone + Send + Sync + 'static {
     /// A [rejection](TaskError::is_rejected): [`QueueFull`](crate::Rejection::QueueFull), also while
     /// others wait, or the reason why the executor takes nothing any more.
     fn try_reserve(&self) -> Result<Permit<Self>, TaskError> {
-        let place = self.admission().try_enter()?;
+        let admission = self.admission();
+        let place = admission
+            .try_enter()
+            .inspect_err(|_| admission.count_refused())?;
         Ok(Permit::new(self, place))
     }
 

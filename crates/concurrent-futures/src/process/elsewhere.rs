@@ -29,6 +29,7 @@ impl ProcessPoolExecutor {
     /// # Panics
     /// Always: this system has no worker processes. [`builder`](Self::builder) gives an error instead.
     #[must_use]
+    #[track_caller]
     pub fn new(max_workers: usize) -> Self {
         match Self::builder().max_workers(max_workers).build() {
             Ok(pool) => pool,

@@ -81,6 +81,7 @@ impl ProcessPoolExecutor {
     /// If `max_workers` is 0, and where [`build`](ProcessPoolBuilder::build) gives an error: this
     /// program cannot be started as a worker, or the system has no such pools.
     #[must_use]
+    #[track_caller]
     pub fn new(max_workers: usize) -> Self {
         match Self::builder().max_workers(max_workers).build() {
             Ok(pool) => pool,

@@ -73,6 +73,7 @@ impl<W: Waitable> Iterator for Blocking<AsCompleted<W>> {
 
     /// # Panics
     /// In async code, where blocking would stop the runtime.
+    #[track_caller]
     fn next(&mut self) -> Option<W> {
         match self.stream.blocking_next() {
             Ok(next) => next,

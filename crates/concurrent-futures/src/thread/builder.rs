@@ -198,6 +198,7 @@ impl ThreadPoolBuilder {
     /// | `concurrent_futures_tasks_retried_total` | counter | of processes: how often a task, or an item of a map, was run again after the loss of its worker |
     /// | `concurrent_futures_places` | gauge | with a `queue_limit`: places for tasks |
     /// | `concurrent_futures_places_taken` | gauge | with a `queue_limit`: places that tasks and [permits](crate::Permit) have |
+    /// | `concurrent_futures_places_refused_total` | counter | with a `queue_limit`: how often [`try_reserve`](crate::Executor::try_reserve) had no place to give |
     ///
     /// A chunk of a map is one task, which succeeds also where an item of it fails.
     ///

@@ -61,6 +61,7 @@ impl ThreadPoolExecutor {
     /// # Panics
     /// If `max_workers` is 0. [`builder`](Self::builder) gives an error instead.
     #[must_use]
+    #[track_caller]
     pub fn new(max_workers: usize) -> Self {
         match Self::builder().max_workers(max_workers).build() {
             Ok(pool) => pool,
@@ -81,7 +82,8 @@ impl ThreadPoolExecutor {
 
     /// Runs a closure, which may capture anything that can be sent, and returns anything that can.
     ///
-    /// Only threads can do this; [`submit`](Executor::submit) is the portable form.
+    /// Only threads can do this; [`submit`](Executor::submit) is the portable form. What the closure returns is
+    /// given as it is: a future that it makes (`|| async { … }`) has not run, and is for tokio's `spawn`.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;

@@ -544,7 +544,9 @@ fn lack_of_memory(
         None if was_refused => Some(("out of memory: the system refused it some".to_owned(), true)),
         // So ends a Rust program whose allocation has failed, and hardly anything else that did not panic.
         Some(limit) if signal == Signal::ABORT.as_raw() && !has_panicked => Some((
-            format!("probably out of memory: memory_limit is {limit} bytes"),
+            format!(
+                "probably out of memory, or it aborted by itself: memory_limit is {limit} bytes"
+            ),
             true,
         )),
         _ => None,
