@@ -136,11 +136,25 @@ fn shrink(picture: Blob, size: Size, limits: PictureLimits) -> Result<Thumbnail,
     })
 }
 
-/// The decoder makes grey of what a jpeg file lacks. The end of the last scan is marked, and nothing in a scan looks
-/// like that mark.
+/// The decoder makes grey of what a jpeg file lacks. So this looks for the mark of the end, from segment to segment:
+/// that mark may also be in one, which can have a small picture of its own, and in what phones append to a file.
 fn is_cut_off(jpeg: &[u8]) -> bool {
-    let last = |mark: [u8; 2]| jpeg.windows(2).rposition(|bytes| bytes == mark);
-    last([0xFF, 0xD9]) < last([0xFF, 0xDA])
+    // Nothing in a scan looks like a mark, but those where a decoder can start anew.
+    let is_mark = |bytes: &[u8]| bytes[0] == 0xFF && !matches!(bytes[1], 0 | 0xD0..=0xD7 | 0xFF);
+    let mut rest = jpeg;
+    while let Some(at) = rest.windows(2).position(is_mark) {
+        let length = match rest[at + 1] {
+            0xD9 => return false,
+            // The start of the file, and one that means nothing: neither has a length.
+            0xD8 | 1 => 0,
+            _ => match rest[at + 2..] {
+                [high, low, ..] => usize::from(u16::from_be_bytes([high, low])),
+                _ => break,
+            },
+        };
+        rest = rest.get(at + 2 + length..).unwrap_or_default();
+    }
+    true
 }
 
 impl Thumbnails {

@@ -29,6 +29,7 @@ async fn a_picture_becomes_smaller_and_keeps_its_format_and_its_shape() {
     for (picture, format) in [
         (pictures::png(), ImageFormat::Png),
         (pictures::jpeg(), ImageFormat::Jpeg),
+        (pictures::jpeg_with_film(), ImageFormat::Jpeg),
     ] {
         for (query, width, height) in [
             ("width=60&height=60", 60, 30),
@@ -60,6 +61,7 @@ async fn a_picture_that_cannot_be_read_is_the_fault_of_its_sender() {
         (b"GIF89a and so on".to_vec(), "neither a png nor a jpeg"),
         (pictures::cut_off(pictures::png()), "cannot be read"),
         (pictures::cut_off(pictures::jpeg()), "cannot be read"),
+        (pictures::cut_off_jpeg_with_ends(), "cannot be read"),
         (pictures::black(2)[..20].to_vec(), "cannot be read"),
         (pictures::liar(), "too large"),
     ] {

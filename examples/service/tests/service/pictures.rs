@@ -21,6 +21,19 @@ pub(crate) fn jpeg() -> Vec<u8> {
     encoded(ImageFormat::Jpeg)
 }
 
+/// As phones make them: what is appended has its own bytes, some of which look like marks.
+pub(crate) fn jpeg_with_film() -> Vec<u8> {
+    [jpeg(), b"film \xFF\xDA film".to_vec()].concat()
+}
+
+/// Cut off, and with a segment in which the mark of an end is.
+pub(crate) fn cut_off_jpeg_with_ends() -> Vec<u8> {
+    let jpeg = jpeg();
+    let (start, rest) = jpeg.split_at(2);
+    let segment = b"\xFF\xE5\x00\x06\xFF\xD9\xFF\xD9";
+    [start, segment, &rest[..rest.len() / 2]].concat()
+}
+
 fn encoded(format: ImageFormat) -> Vec<u8> {
     let mut bytes = Vec::new();
     gradient()
