@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
     /// How many connections may be open; more wait to be accepted
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) max_connections: u32,
-    /// How long a connection may take until the head of its next request is there
+    /// How long a connection may take until the head of its next request is there, or to read more of its answer
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
     pub(crate) idle_timeout: Duration,
     /// How long a request may take to send its body
