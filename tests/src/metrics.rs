@@ -162,6 +162,101 @@ fn every_task_is_counted_with_its_outcome<S: Measured>() {
     assert_eq!(scraped.of_hash("task_running_seconds_count"), 3.0);
 }
 
+/// Some of these panic.
+fn some_panic(number: u32) -> u32 {
+    assert_ne!(number % 4, 1, "no luck");
+    number
+}
+
+/// Some of these fail.
+fn some_fail(number: u32) -> Result<u32, std::io::Error> {
+    match number % 4 {
+        0 => Err(std::io::Error::other("no luck")),
+        _ => Ok(some_panic(number)),
+    }
+}
+
+fn what_is_published_agrees_with_the_statistics_after_a_storm<S: Measured>() {
+    let (pool, recorder) = measured::<S>(30);
+    std::thread::scope(|scope| {
+        for seed in 0..3_u32 {
+            let pool = pool.clone();
+            scope.spawn(move || {
+                for number in seed..seed + 60 {
+                    let micros = Duration::from_micros(u64::from(number) * 20);
+                    match number % 7 {
+                        0 => drop(pool.submit(some_panic, number).cancel_on_drop()),
+                        1 => drop(pool.submit(some_panic, number).abort_on_drop()),
+                        2 => {
+                            let options = TaskOptions::new().queue_timeout(micros);
+                            pool.with(options).submit(some_panic, number).detach();
+                        }
+                        3 => {
+                            let options = TaskOptions::new().run_timeout(micros).retries(1);
+                            pool.with(options).submit(some_panic, number).detach();
+                        }
+                        4 => {
+                            let mut results = pool.mapping().chunk_size(3).map(some_panic, 0..20);
+                            let _ = results.blocking_next();
+                        }
+                        5 => drop(pool.try_reserve()),
+                        _ => drop(pool.try_submit(some_fail, number).result()),
+                    }
+                }
+            });
+        }
+    });
+    let gate = PathGate::new();
+    pool.submit(pass, gate.door()).detach();
+    let left: Vec<_> = (0..50).map(|_| pool.submit(pass, gate.door())).collect();
+    let ended = std::thread::scope(|scope| {
+        let shutdown = scope.spawn(|| pool.blocking_shutdown(Shutdown::new().cancel_pending(true)));
+        // The one that runs holds it up, if it was taken.
+        gate.open();
+        shutdown.join().unwrap()
+    });
+    ended.unwrap();
+    for task in left {
+        let _ = task.result();
+    }
+
+    let scraped = scrape(&pool, &recorder);
+    let stats = match &pool {
+        AnyExecutor::Threads(pool) => pool.stats(),
+        AnyExecutor::Processes(pool) => pool.stats(),
+        _ => unreachable!("it is a pool"),
+    };
+    let of = |name: &str| scraped.of_hash(name) as u64;
+    assert_eq!(of("tasks_submitted_total"), stats.submitted());
+    assert_eq!(scraped.all_finished() as u64, stats.finished());
+    assert_eq!(stats.finished(), stats.submitted());
+    for (label, outcome) in [
+        ("succeeded", Outcome::Succeeded),
+        ("failed", Outcome::Failed),
+        ("panicked", Outcome::Panicked),
+        ("cancelled", Outcome::Cancelled),
+        ("timed_out", Outcome::TimedOut),
+        ("rejected", Outcome::Rejected),
+        ("worker_lost", Outcome::WorkerLost),
+        ("aborted", Outcome::Aborted),
+    ] {
+        let counted = scraped.finished(label) as u64;
+        assert_eq!(counted, stats.finished_with(outcome), "{label}");
+    }
+    assert_eq!(of("tasks_rejected_total"), stats.rejected());
+    let ran = of("task_running_seconds_count");
+    assert_eq!(ran, stats.running_times().count());
+    // More have started than were run to the end.
+    let begun = of("task_waiting_seconds_count");
+    assert!(
+        (ran..=stats.submitted()).contains(&begun),
+        "{begun} of {stats:?}"
+    );
+    for nothing in ["tasks_queued", "tasks_running", "places_taken", "workers"] {
+        assert_eq!(of(nothing), 0, "{nothing}");
+    }
+}
+
 fn times_are_in_seconds<S: Measured>() {
     let (pool, recorder) = measured::<S>(100);
     let gate = PathGate::new();
@@ -430,6 +525,7 @@ fn every_series_is_described_and_named_as_prometheus_wants<S: Measured>() {
 
 on_every_pool!(
     every_task_is_counted_with_its_outcome,
+    what_is_published_agrees_with_the_statistics_after_a_storm,
     times_are_in_seconds,
     gauges_say_what_the_pool_has_when_it_publishes,
     what_is_rejected_is_counted_once_and_apart,

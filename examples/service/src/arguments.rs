@@ -11,6 +11,9 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, ValueEnum};
 use tracing_subscriber::filter::Targets;
 
+/// The shortest time that can be given.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 /// The longest time that can be given: a day.
 const LONGEST: Duration = Duration::from_secs(86_400);
 
@@ -36,7 +39,7 @@ pub(crate) struct Arguments {
     /// How many connections may be open; more wait to be accepted
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) max_connections: u32,
-    /// How long a connection may take until the head of its next request is there
+    /// How long a connection may take until the head of its next request is there, or to read more of its answer
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
     pub(crate) idle_timeout: Duration,
     /// How long a request may take to send its body
@@ -196,8 +199,8 @@ fn cpus() -> usize {
 
 fn time(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(time) if time.is_zero() || time > LONGEST => Err("give a time up to a day".to_owned()),
-        Ok(time) => Ok(time),
+        Ok(time) if (SHORTEST..=LONGEST).contains(&time) => Ok(time),
+        Ok(_) => Err("give a time from 1ms to a day".to_owned()),
         Err(error) => Err(format!("{error}: give a time like 500ms or 10s")),
     }
 }
@@ -242,8 +245,12 @@ mod tests {
         for (flag, value, said) in [
             ("--listen", "somewhere", "invalid socket address"),
             ("--body-timeout", "soon", "give a time like 500ms or 10s"),
-            ("--body-timeout", "0s", "give a time up to a day"),
-            ("--shutdown-deadline", "2days", "give a time up to a day"),
+            ("--body-timeout", "0s", "give a time from 1ms to a day"),
+            (
+                "--shutdown-deadline",
+                "2days",
+                "give a time from 1ms to a day",
+            ),
             ("--picture-size", "large", "give a size like 512KiB or 8MiB"),
             ("--picture-size", "0", "give a size up to 64.0 GiB"),
             ("--hash-workers", "0", "0 is not in 1..=1024"),

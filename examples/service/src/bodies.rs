@@ -1,7 +1,7 @@
 //! Receiving bodies, within limits of time and memory.
 //!
-//! Always: no place of a pool is taken while a body is on its way, so who sends slowly holds up nobody else's work. And
-//! the bodies on their way take no more memory than they may, since each has its room before its first byte is read.
+//! Always: no place of a pool is taken while a body is on its way, and no memory for what was not sent yet, so who
+//! sends slowly holds up nobody else's work. And the bodies on their way take no more memory than they may.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,8 +45,8 @@ impl Bodies {
     /// Receives a body of up to `limit` bytes, which is to become a task of `executor`.
     ///
     /// # Errors
-    /// Before anything is read: the body says that it is too large, the executor has no place, or there is no memory
-    /// for it. Later: it is too large, takes too long, or breaks off; and the service shuts down.
+    /// Before anything is read: the body says that it is too large, or the executor has no place. Later: it is too
+    /// large, takes too long, or breaks off, there is no memory for more of it, and the service shuts down.
     pub(crate) async fn receive(
         &self,
         request: Request,
@@ -60,16 +60,10 @@ impl Bodies {
         }
         // Only a look. The place is taken when the body is there, and may be gone by then.
         executor.try_reserve().map(drop)?;
-        let most = size
-            .upper()
-            .map_or(limit, |upper| limit.min(upper as usize));
-        let memory = Arc::clone(&self.memory)
-            .try_acquire_many_owned(most as u32)
-            .map_err(|_| Failure::unavailable("too many bodies at a time: try again later"))?;
         tokio::select! {
             biased;
-            read = timeout(self.time_limit, read(body, most, limit)) => match read {
-                Ok(bytes) => Ok(Received { bytes: bytes?, memory }),
+            read = timeout(self.time_limit, self.read(body, limit)) => match read {
+                Ok(received) => received,
                 Err(_) => Err(Failure::new(
                     StatusCode::REQUEST_TIMEOUT,
                     format!("the body has to be sent within {:?}", self.time_limit),
@@ -78,21 +72,41 @@ impl Bodies {
             () = self.lifecycle.draining() => Err(Failure::draining()),
         }
     }
-}
 
-async fn read(mut body: Body, most: usize, limit: usize) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::with_capacity(most);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Failure::bad_request("the body broke off"))?;
-        // Anything else is a trailer.
-        if let Ok(data) = frame.into_data() {
-            if bytes.len() + data.len() > limit {
+    async fn read(&self, mut body: Body, limit: usize) -> Result<Received, Failure> {
+        let most = body
+            .size_hint()
+            .upper()
+            .map_or(limit, |upper| limit.min(upper as usize));
+        let mut bytes = Vec::new();
+        let mut memory = self.room_for(0)?;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| Failure::bad_request("the body broke off"))?;
+            // Anything else is a trailer.
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            let length = bytes.len() + data.len();
+            if length > limit {
                 return Err(too_large(limit));
+            }
+            let room = memory.num_permits();
+            if length > room {
+                // By doubling, so that a body is not copied for each of its pieces.
+                let wanted = (2 * room).min(most).max(length);
+                memory.merge(self.room_for(wanted - room)?);
+                bytes.reserve_exact(wanted - bytes.len());
             }
             bytes.extend_from_slice(&data);
         }
+        Ok(Received { bytes, memory })
     }
-    Ok(bytes)
+
+    fn room_for(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Failure> {
+        // Not more than a body may have, which is far less than this can count.
+        let room = Arc::clone(&self.memory).try_acquire_many_owned(bytes as u32);
+        room.map_err(|_| Failure::unavailable("too many bodies at a time: try again later"))
+    }
 }
 
 fn too_large(limit: usize) -> Failure {

@@ -81,9 +81,17 @@ fn hash(cost: Cost, password: String) -> Result<String, Box<dyn Error + Send + S
 }
 
 impl Hashes {
-    /// Makes the pool; its threads start with the first tasks.
+    /// Makes the pool, whose threads start with the first tasks. That there is no memory for a hash is noticed now.
     pub(crate) fn new(arguments: &Arguments) -> anyhow::Result<Self> {
         let params = arguments.hash.params().context("the cost of a hash")?;
+        let cost = Cost {
+            kibibytes: params.m_cost(),
+            passes: params.t_cost(),
+        };
+        // One pass is enough to see whether there is the memory.
+        hash(Cost { passes: 1, ..cost }, String::new())
+            .map_err(anyhow::Error::from_boxed)
+            .context("no hash can be made: give less --hash-memory")?;
         let nice = arguments.nice;
         let pool = ThreadPoolExecutor::builder()
             .thread_name_prefix("hash")
@@ -93,15 +101,13 @@ impl Hashes {
             .initializer(move || be_nice(nice))
             .build()
             .context("the pool of threads")?;
+        let options = TaskOptions::new()
+            .name("hash")
+            .queue_timeout(arguments.queue_timeout);
         Ok(Self {
             pool,
-            options: TaskOptions::new()
-                .name("hash")
-                .queue_timeout(arguments.queue_timeout),
-            cost: Cost {
-                kibibytes: params.m_cost(),
-                passes: params.t_cost(),
-            },
+            options,
+            cost,
         })
     }
 

@@ -9,7 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
-use concurrent_futures::{Executor, Rejection, Shutdown};
+use concurrent_futures::{Executor, Shutdown};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 
@@ -88,12 +88,9 @@ async fn health(State(service): State<Arc<Service>>) -> Response {
     (status, Json(json!({ "status": text }))).into_response()
 }
 
-/// A pool that is full works. One that takes nothing for another reason never will again.
+/// A pool that is full works. One that is closed takes nothing any more.
 fn can_work(pool: &impl Executor) -> bool {
-    match pool.try_reserve() {
-        Ok(_) => true,
-        Err(error) => error.rejection() == Some(Rejection::QueueFull),
-    }
+    pool.admission().closed().is_none()
 }
 
 /// What Prometheus reads.

@@ -179,7 +179,7 @@ impl ThreadPoolBuilder {
     /// |---|---|---|
     /// | `concurrent_futures_tasks_submitted_total` | counter | tasks that were taken |
     /// | `concurrent_futures_tasks_finished_total` | counter | tasks that are over; the label `outcome` is the [`Outcome`](crate::Outcome): `succeeded`, `failed`, `panicked`, `cancelled`, `timed_out`, `rejected`, `abandoned`, `worker_lost`, `aborted`, `other`. `rejected` are those that were taken before the pool broke |
-    /// | `concurrent_futures_task_waiting_seconds` | histogram | how long tasks waited for a worker; its count is that of the tasks that have started |
+    /// | `concurrent_futures_task_waiting_seconds` | histogram | how long tasks waited for a worker; its count is that of the tasks that have started, and of processes also of some that were cancelled as they were about to |
     /// | `concurrent_futures_task_running_seconds` | histogram | how long tasks ran that were run to the end in their time |
     ///
     /// These go up as it happens. The others change when the pool is asked to

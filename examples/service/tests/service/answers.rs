@@ -83,6 +83,7 @@ async fn a_picture_that_cannot_be_read_is_the_fault_of_its_sender() {
             pictures::jpeg()[..pictures::jpeg().len() - 1].to_vec(),
             "cannot be read",
         ),
+        (pictures::cut_off_jpeg_with_ends(), "cannot be read"),
         (pictures::black(2)[..20].to_vec(), "cannot be read"),
         (pictures::liar(), "too large"),
     ] {

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use rustix::process::test_kill_process;
+use tokio::time::sleep;
 
 use crate::pictures;
 use crate::running::{LIMIT, Running, until};
@@ -101,16 +102,27 @@ async fn a_slow_sender_holds_no_place_and_is_sent_away() {
 async fn bodies_that_are_on_their_way_take_no_more_memory_than_they_may() {
     let little = ["--body-memory", "64KiB", "--picture-size", "64KiB"];
     let service = Running::start(&little).await;
-    let mut slow = service.connect();
-    slow.write_all(&head("slow", 60 << 10)).unwrap();
-    until("it is being received", async || {
-        service.metric("http_requests_running").await == 2.0
-    })
-    .await;
-
-    // Its answer comes though nothing of its body was sent.
-    let mut refused = service.connect();
-    refused.write_all(&head("refused", 5 << 10)).unwrap();
+    // None of these is sent to its end, so there is no other answer.
+    let begin = |length: usize, sent: usize| {
+        let mut stream = service.connect();
+        stream.write_all(&head("slow", length)).unwrap();
+        stream.write_all(&vec![7; sent]).unwrap();
+        stream
+    };
+    let begun = Instant::now();
+    let (slow, mut refused) = loop {
+        assert!(begun.elapsed() < LIMIT, "there is memory for both");
+        let slow = begin(60 << 10, (60 << 10) - 1);
+        // If the other one is first, it is the slow one that is refused.
+        sleep(Duration::from_millis(100)).await;
+        let other = begin(6 << 10, 5 << 10);
+        other
+            .set_read_timeout(Some(Duration::from_millis(500)))
+            .unwrap();
+        if other.peek(&mut [0]).is_ok() {
+            break (slow, other);
+        }
+    };
     let answer = read_head(&mut refused);
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     assert!(answer.contains("retry-after: 1\r\n"), "{answer}");
@@ -127,6 +139,25 @@ async fn bodies_that_are_on_their_way_take_no_more_memory_than_they_may() {
         service.thumbnail(&[7; 60 << 10], "").await.status == 422
     })
     .await;
+}
+
+#[tokio::test]
+async fn who_says_that_a_body_is_large_and_sends_nothing_takes_nothing_from_others() {
+    let little = ["--body-memory", "64KiB", "--picture-size", "64KiB"];
+    let service = Running::start(&little).await;
+    let silent: Vec<_> = (0..8)
+        .map(|_| {
+            let mut stream = service.connect();
+            stream.write_all(&head("silent", 64 << 10)).unwrap();
+            stream
+        })
+        .collect();
+    until("all are being received", async || {
+        service.metric("http_requests_running").await == silent.len() as f64 + 1.0
+    })
+    .await;
+    assert_eq!(service.thumbnail(&[7; 60 << 10], "").await.status, 422);
+    assert_eq!(service.hash("meanwhile").await.status, 200);
 }
 
 #[tokio::test]
@@ -209,6 +240,34 @@ async fn a_connection_beyond_the_limit_waits_for_another_one_to_end() {
     drop(first);
     second.set_read_timeout(Some(LIMIT)).unwrap();
     assert!(read_head(&mut second).starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_answers_is_sent_away() {
+    const REQUESTS: usize = 5_000;
+    let service = Running::start(&["--idle-timeout", "500ms"]).await;
+    let mut stream = service.connect();
+    // More than the system takes in between, and than one write.
+    stream
+        .write_all(&b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(REQUESTS))
+        .unwrap();
+    let served = r#"http_requests_total{route="/metrics",status="200"}"#;
+    until("it is stuck", async || {
+        let before = service.metric(served).await;
+        sleep(Duration::from_millis(100)).await;
+        // To ask is one itself.
+        service.metric(served).await == before + 1.0
+    })
+    .await;
+    sleep(Duration::from_millis(800)).await;
+    let mut text = Vec::new();
+    // Reset, or ended.
+    let _ = stream.read_to_end(&mut text);
+    let answers = String::from_utf8_lossy(&text)
+        .matches("HTTP/1.1 200")
+        .count();
+    assert!((1..REQUESTS).contains(&answers), "{answers} answers");
+    service.assert_healthy().await;
 }
 
 pub(crate) fn head(id: &str, length: usize) -> Vec<u8> {

@@ -27,6 +27,19 @@ fn arguments_that_cannot_be_are_refused_before_anything_is_started() {
 }
 
 #[test]
+fn a_hash_that_takes_more_memory_than_there_is_is_refused_at_the_start() {
+    let output = Command::new("sh")
+        .args(["-c", r#"ulimit -v 1000000 && exec "$0" "$@""#])
+        .arg(env!("CARGO_BIN_EXE_service"))
+        .args(["--listen", "127.0.0.1:0", "--hash-memory", "2GiB"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("give less --hash-memory"), "{text}");
+}
+
+#[test]
 fn an_address_that_is_taken_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{interval_at, sleep};
 
 use crate::pictures;
 use crate::running::{Answer, Running, until};
@@ -78,13 +78,18 @@ async fn many_clients_hostile_pictures_and_dying_workers_leave_nothing_without_a
     }
     let mut answers = BTreeMap::<_, usize>::new();
     let mut killed = 0;
+    // Whether clients come to their end meanwhile or not.
+    let mut kills = interval_at(
+        (Instant::now() + Duration::from_millis(50)).into(),
+        Duration::from_millis(150),
+    );
     loop {
         tokio::select! {
             joined = clients.join_next() => match joined {
                 Some(of_client) => of_client.unwrap().into_iter().for_each(|answer| *answers.entry(answer).or_default() += 1),
                 None => break,
             },
-            () = sleep(Duration::from_millis(150)) => {
+            _ = kills.tick() => {
                 service.kill_a_worker();
                 killed += 1;
             }

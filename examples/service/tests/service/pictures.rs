@@ -30,6 +30,14 @@ pub(crate) fn turned_jpeg() -> Vec<u8> {
     [&jpeg[..2], b"\xFF\xE1", &length, exif, &jpeg[2..]].concat()
 }
 
+/// Cut off, and with a segment in which the mark of an end is.
+pub(crate) fn cut_off_jpeg_with_ends() -> Vec<u8> {
+    let jpeg = jpeg();
+    let (start, rest) = jpeg.split_at(2);
+    let segment = b"\xFF\xE5\x00\x06\xFF\xD9\xFF\xD9";
+    [start, segment, &rest[..rest.len() / 2]].concat()
+}
+
 fn encoded(format: ImageFormat) -> Vec<u8> {
     let mut bytes = Vec::new();
     gradient()

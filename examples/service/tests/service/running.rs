@@ -92,8 +92,11 @@ impl Running {
             _share: share,
         };
         running.logged("listening", "").await;
-        let first = running.log.lock().unwrap()[0]["address"].clone();
-        running.address = first.as_str().unwrap().parse().unwrap();
+        running.address = {
+            let log = running.log.lock().unwrap();
+            let mut addresses = log.iter().filter_map(|line| line["address"].as_str());
+            addresses.next().unwrap().parse().unwrap()
+        };
         running
     }
 

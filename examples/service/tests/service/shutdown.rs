@@ -40,11 +40,7 @@ async fn what_runs_and_what_is_queued_is_finished_before_the_end() {
         service.hash("first"),
         service.hash("second"),
         async {
-            let queued = r#"concurrent_futures_tasks_queued{pool="thumbnail"}"#;
-            until("a picture is queued", async || {
-                service.metric(queued).await == 1.0
-            })
-            .await;
+            one_runs_and_one_is_queued(&service).await;
             service.signal(Signal::TERM);
             service.logged("draining", "").await;
             until("nobody listens", async || !service.listens()).await;
@@ -130,13 +126,7 @@ async fn at_the_deadline_what_is_left_is_given_up_and_answered() {
             service.hash("waiting").await
         },
         async {
-            for pool in ["hash", "thumbnail"] {
-                let queued = format!(r#"concurrent_futures_tasks_queued{{pool="{pool}"}}"#);
-                until("a task is queued", async || {
-                    service.metric(&queued).await == 1.0
-                })
-                .await;
-            }
+            one_runs_and_one_is_queued(&service).await;
             let begun = Instant::now();
             service.signal(Signal::TERM);
             begun
@@ -211,4 +201,16 @@ async fn a_second_signal_ends_it_at_once() {
         .await;
     }
     drop(stream);
+}
+
+/// In each of the pools, whose workers are busy with the first task.
+async fn one_runs_and_one_is_queued(service: &Running) {
+    // Not those that are queued: the one that runs was one of these before.
+    for pool in ["thumbnail", "hash"] {
+        let taken = format!(r#"concurrent_futures_tasks_submitted_total{{pool="{pool}"}}"#);
+        until("two tasks are there", async || {
+            service.metric(&taken).await == 2.0
+        })
+        .await;
+    }
 }
