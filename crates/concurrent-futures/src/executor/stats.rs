@@ -187,7 +187,8 @@ impl Stats {
     }
 
     /// How long tasks waited for a worker. Measured for one task in sixteen, and for every one if
-    /// the pool has an observer. See the example of [`Times`].
+    /// the pool has an observer; in processes, for those that ran to their end. See the example of
+    /// [`Times`].
     #[must_use]
     pub fn waiting_times(&self) -> &Times {
         &self.waiting_times
