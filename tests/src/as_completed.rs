@@ -1,12 +1,26 @@
 //! Futures in the order in which they finish.
 
 use std::collections::HashSet;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use concurrent_futures::{Executor, Promise, TaskFuture, as_completed};
+use futures_util::Stream as _;
 
 use crate::harness::{Pool, Subject, on_every_executor, on_every_pool, tests};
+
+/// How often it was woken.
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
 
 on_every_executor!(
     each_future_is_given_once,
@@ -129,8 +143,16 @@ tests! {
 
     fn references_can_be_waited_for_and_are_released() {
         let (promise, mut future) = Promise::new();
-        drop(as_completed([&mut future]));
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut done = as_completed([&mut future]);
+        let mut context = Context::from_waker(&waker);
+        assert!(Pin::new(&mut done).poll_next(&mut context).is_pending());
+        drop((done, waker));
+        // Nothing that waits is left in the future: neither the waker nor a call of it.
+        assert_eq!(Arc::strong_count(&wakes), 1);
         promise.fulfil(7).unwrap();
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 0);
         assert_eq!(future.result().unwrap(), 7);
     }
 

@@ -121,6 +121,11 @@ fn an_error_carries_its_message_and_its_sources<S: Subject>() {
     assert_eq!(cause.to_string(), "the configuration is wrong");
     let root = cause.source().expect("its own cause");
     assert_eq!(root.to_string(), "invalid digit found in string");
+    assert_eq!(error.to_string(), "the task failed");
+    assert_eq!(
+        format!("{error:#}"),
+        "the task failed: the configuration is wrong: invalid digit found in string"
+    );
     assert_eq!(
         executor.try_submit(parse, "7".to_owned()).result().unwrap(),
         7

@@ -12,6 +12,8 @@ mod harness;
 mod initializer;
 mod life;
 mod map;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod observation;
 mod panics;
 mod payload;
@@ -22,6 +24,7 @@ mod process_limits;
 mod process_output;
 mod process_tracing;
 mod processes;
+mod progress;
 mod promise;
 mod runtimes;
 mod scopes;

@@ -2,13 +2,16 @@
 
 use std::sync::{Arc, Mutex};
 
-use concurrent_futures::{Executor, Outcome, ThreadPoolExecutor};
+use concurrent_futures::{
+    Executor, Outcome, ProcessPoolExecutor, Promise, ThreadPoolExecutor, as_completed,
+};
 
 use crate::harness::{Subject, on_every_executor, tests};
 
 on_every_executor!(
     message_and_place_of_a_panic_are_reported,
     every_kind_of_payload_is_reported,
+    misuse_that_panics_is_found_at_the_line_of_who_called,
 );
 
 fn message_and_place_of_a_panic_are_reported<S: Subject>() {
@@ -25,6 +28,28 @@ fn message_and_place_of_a_panic_are_reported<S: Subject>() {
         error.to_string().contains("panicked: number 7 (at "),
         "{error}"
     );
+}
+
+fn misuse_that_panics_is_found_at_the_line_of_who_called<S: Subject>() {
+    let executor = S::with_workers(1);
+    let misuses: [fn(()); 3] = [
+        |()| drop(ThreadPoolExecutor::new(0)),
+        |()| drop(ProcessPoolExecutor::new(0)),
+        |()| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let (_promise, future) = Promise::<u8>::new();
+                for _ in as_completed([future]) {}
+            });
+        },
+    ];
+    for misuse in misuses {
+        let error = executor.submit_fn(misuse, ()).result().unwrap_err();
+        let location = error.location().unwrap();
+        assert!(location.contains("panics.rs:"), "{location}");
+    }
 }
 
 fn every_kind_of_payload_is_reported<S: Subject>() {

@@ -28,7 +28,8 @@ struct Line {
     message: String,
     stream: String,
     worker: u64,
-    task: Option<String>,
+    task: Option<u64>,
+    task_name: Option<String>,
     /// The name of the span that it is in.
     span: Option<String>,
 }
@@ -66,22 +67,24 @@ impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Recorder {
 
 impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        match field.name() {
-            "message" => self.message = format!("{value:?}"),
-            "task" => self.task = Some(format!("{value:?}")),
-            _ => {}
+        if field.name() == "message" {
+            self.message = format!("{value:?}");
         }
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "stream" {
-            value.clone_into(&mut self.stream);
+        match field.name() {
+            "stream" => value.clone_into(&mut self.stream),
+            "task.name" => self.task_name = Some(value.to_owned()),
+            _ => {}
         }
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        if field.name() == "worker" {
-            self.worker = value;
+        match field.name() {
+            "worker" => self.worker = value,
+            "task.id" => self.task = Some(value),
+            _ => {}
         }
     }
 }
@@ -262,7 +265,8 @@ tests! {
                 message: format!("to {stream}"),
                 stream: stream.to_owned(),
                 worker: u64::from(pid),
-                task: Some(format!("TaskInfo {{ id: {}, name: Some(\"resize\") }}", id.get())),
+                task: Some(id.get()),
+                task_name: Some("resize".to_owned()),
                 span: Some("request".to_owned()),
             };
             assert_eq!(out, [&expected("INFO", "stdout")]);

@@ -5,9 +5,9 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use concurrent_futures::stream::{Blocking, Fed, MapOn};
 use concurrent_futures::{
-    AnyExecutor, AsCompleted, AsCompletedTimeout, InlineExecutor, Map, Promise, SharedTaskFuture,
-    Stats, TaskError, TaskFuture, TaskHandle, TaskOptions, ThreadPoolBuilder, ThreadPoolExecutor,
-    Wait, Waiting, task,
+    AnyExecutor, AsCompleted, AsCompletedTimeout, InlineExecutor, Map, Progress, Promise,
+    SharedTaskFuture, Stats, TaskError, TaskFuture, TaskHandle, TaskOptions, ThreadPoolBuilder,
+    ThreadPoolExecutor, Wait, Waiting, task,
 };
 
 fn sends<T: Send>() {}
@@ -36,6 +36,7 @@ fn auto_traits_are_pinned() {
         Wait<TaskFuture<Sendable>>, Waiting<TaskFuture<Sendable>>,
         Map<ThreadPoolExecutor, Numbers, u8>,
         Blocking<AsCompleted<TaskFuture<Sendable>>>, Futures,
+        Progress<Map<ThreadPoolExecutor, Numbers, u8>>, Progress<AsCompleted<TaskFuture<Sendable>>>,
     );
     sends::<ThreadPoolBuilder>();
     sends::<MapOn<futures_util::stream::Empty<u8>, Sendable>>();

@@ -45,6 +45,19 @@ macro_rules! delegate {
     };
 }
 
+#[cfg(feature = "metrics")]
+impl AnyExecutor {
+    /// As [`ThreadPoolExecutor::publish_metrics`] and [`ProcessPoolExecutor::publish_metrics`]. Does
+    /// nothing for an [`InlineExecutor`], which has no metrics.
+    pub fn publish_metrics(&self) {
+        match self {
+            Self::Threads(pool) => pool.publish_metrics(),
+            Self::Processes(pool) => pool.publish_metrics(),
+            Self::Inline(_) => {}
+        }
+    }
+}
+
 impl Executor for AnyExecutor {
     fn max_workers(&self) -> usize {
         delegate!(self, executor => executor.max_workers())

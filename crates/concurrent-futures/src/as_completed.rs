@@ -11,6 +11,8 @@ use futures_core::Stream;
 use slab::Slab;
 
 use crate::error::TaskError;
+#[cfg(feature = "indicatif")]
+use crate::progress::sealed::Tracked;
 use crate::task::{Listing, Outcome, Sink, Wait, Waitable, block_until};
 use crate::time::{Deadline, Expiry};
 
@@ -54,6 +56,7 @@ pub struct AsCompleted<W: Waitable> {
     batch: VecDeque<u32>,
     finished: Arc<Finished>,
     listing: Listing,
+    given: usize,
 }
 
 /// Where finished tasks report to.
@@ -78,6 +81,16 @@ impl Sink for Finished {
 
 impl<W: Waitable> AsCompleted<W> {
     /// A set without futures.
+    ///
+    /// ```
+    /// use concurrent_futures::{AsCompleted, Executor, InlineExecutor};
+    ///
+    /// let executor = InlineExecutor::new();
+    /// let mut running = AsCompleted::new();
+    /// assert!(running.is_empty());
+    /// running.push(executor.submit(u64::pow, (2, 10)));
+    /// assert_eq!(running.len(), 1);
+    /// ```
     pub fn new() -> Self {
         Self {
             futures: Slab::new(),
@@ -87,6 +100,7 @@ impl<W: Waitable> AsCompleted<W> {
                 waker: None,
             }))),
             listing: Listing::default(),
+            given: 0,
         }
     }
 
@@ -114,33 +128,50 @@ impl<W: Waitable> AsCompleted<W> {
         }
     }
 
-    /// How many futures have not been given back.
+    /// How many futures have not been given back: see the example of [`new`](Self::new).
     #[must_use]
     pub fn len(&self) -> usize {
         self.futures.len()
     }
 
-    /// All futures have been given back.
+    /// All futures have been given back: see the example of [`new`](Self::new).
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.futures.is_empty()
     }
 
-    /// The next future whose task finishes; `None` when all have been given back.
+    /// The next future whose task finishes; `None` when all have been given back. See the example of
+    /// [`as_completed`].
+    ///
+    /// # Cancel safety
+    /// A wait that is given up loses nothing: the future stays.
     pub async fn next(&mut self) -> Option<W> {
         std::future::poll_fn(|context| self.poll_finished(context)).await
     }
 
-    /// Blocks until the next task finishes.
+    /// Blocks until the next task finishes; `None` when all futures have been given back.
+    ///
+    /// ```
+    /// use concurrent_futures::{as_completed, Executor, ThreadPoolExecutor};
+    ///
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let mut done = as_completed((1..=3).map(|n| (n, pool.submit(u64::pow, (n, 2)))));
+    /// while let Some((n, future)) = done.blocking_next()? {
+    ///     assert_eq!(future.result()?, n * n);
+    /// }
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
     ///
     /// # Errors
-    /// In async code, where blocking would stop the runtime; nothing is lost.
+    /// [`is_would_block`](TaskError::is_would_block) in async code, where blocking would stop the runtime;
+    /// nothing is lost.
     pub fn blocking_next(&mut self) -> Result<Option<W>, TaskError> {
         let poll = Self::poll_finished;
         block_until(Deadline::NEVER, self, poll, Self::waits_for).map(Option::flatten)
     }
 
-    /// Ends with an error when `limit`, counted from now, is over before all tasks are.
+    /// Ends with an error when `limit`, counted from now, is over before all tasks are: see the example of
+    /// [`AsCompletedTimeout`].
     pub fn timeout(self, limit: Duration) -> AsCompletedTimeout<W> {
         AsCompletedTimeout {
             of: self.len(),
@@ -151,6 +182,20 @@ impl<W: Waitable> AsCompleted<W> {
     }
 
     /// Gives back all futures that are left, done or not.
+    ///
+    /// ```
+    /// use concurrent_futures::{as_completed, Promise};
+    ///
+    /// let (promise, first) = Promise::new();
+    /// let (_never, second) = Promise::new();
+    /// let mut done = as_completed([first, second]);
+    /// promise.fulfil(1).unwrap();
+    /// assert!(done.blocking_next()?.is_some());
+    /// for unfinished in done.into_remaining() {
+    ///     assert!(unfinished.cancel());
+    /// }
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
     pub fn into_remaining(mut self) -> Vec<W> {
         self.forget_waiters();
         std::mem::take(&mut self.futures)
@@ -168,6 +213,7 @@ impl<W: Waitable> AsCompleted<W> {
         let mut waker = None;
         loop {
             if let Some(key) = self.batch.pop_front() {
+                self.given += 1;
                 return Poll::Ready(Some(self.futures.remove(key as usize)));
             }
             if self.futures.is_empty() {
@@ -241,6 +287,17 @@ impl<W: Waitable> Stream for AsCompleted<W> {
     }
 }
 
+#[cfg(feature = "indicatif")]
+impl<W: Waitable> Tracked for AsCompleted<W> {
+    fn given(&self) -> usize {
+        self.given
+    }
+
+    fn left(&self) -> Option<usize> {
+        Some(self.len())
+    }
+}
+
 impl<W: Waitable> Drop for AsCompleted<W> {
     fn drop(&mut self) {
         self.forget_waiters();
@@ -251,6 +308,7 @@ impl<W: Waitable> fmt::Debug for AsCompleted<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AsCompleted")
             .field("len", &self.len())
+            .field("given", &self.given)
             .finish_non_exhaustive()
     }
 }
@@ -282,19 +340,51 @@ pub struct AsCompletedTimeout<W: Waitable> {
 }
 
 impl<W: Waitable> AsCompletedTimeout<W> {
-    /// Adds a future, at any time. The deadline stays.
+    /// Adds a future, at any time, as [`AsCompleted::push`]. The deadline stays.
+    ///
+    /// # Panics
+    /// As [`AsCompleted::push`].
     pub fn push(&mut self, future: W) {
         self.of += 1;
         self.set.push(future);
     }
 
     /// The next future whose task finishes, or the error at the deadline; then `None`.
+    ///
+    /// ```
+    /// use concurrent_futures::{as_completed, Executor, ThreadPoolExecutor};
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), concurrent_futures::TaskError> {
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let futures = (1..=3).map(|n| pool.submit(u64::pow, (n, 2)));
+    /// let mut done = as_completed(futures).timeout(Duration::from_secs(60));
+    /// let mut sum = 0;
+    /// while let Some(future) = done.next().await {
+    ///     sum += future?.await?;
+    /// }
+    /// assert_eq!(sum, 14);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// At the deadline, one with the clock [`Wait`](crate::Clock::Wait).
+    ///
+    /// # Cancel safety
+    /// A wait that is given up loses nothing: the future stays.
     pub async fn next(&mut self) -> Option<Result<W, TaskError>> {
         std::future::poll_fn(|context| self.poll_finished(context)).await
     }
 
-    /// Blocks until the next task finishes, at most up to the deadline. In async code, where
-    /// blocking would stop the runtime, gives an error; nothing is lost by that.
+    /// Blocks until the next task finishes, at most up to the deadline. See the example of
+    /// [`AsCompletedTimeout`].
+    ///
+    /// # Errors
+    /// At the deadline, one with the clock [`Wait`](crate::Clock::Wait), which is the last; and
+    /// [`is_would_block`](TaskError::is_would_block) in async code, where blocking would stop the runtime:
+    /// nothing is lost by that.
     pub fn blocking_next(&mut self) -> Option<Result<W, TaskError>> {
         let deadline = self.expiry.deadline();
         let waits_for = |this: &Self| this.set.waits_for();
@@ -305,7 +395,7 @@ impl<W: Waitable> AsCompletedTimeout<W> {
         }
     }
 
-    /// Gives back all futures that are left, done or not.
+    /// Gives back all futures that are left, done or not. See the example of [`AsCompletedTimeout`].
     pub fn into_remaining(self) -> Vec<W> {
         self.set.into_remaining()
     }
@@ -339,6 +429,17 @@ impl<W: Waitable> Stream for AsCompletedTimeout<W> {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_finished(context)
+    }
+}
+
+#[cfg(feature = "indicatif")]
+impl<W: Waitable> Tracked for AsCompletedTimeout<W> {
+    fn given(&self) -> usize {
+        self.set.given
+    }
+
+    fn left(&self) -> Option<usize> {
+        Some(self.set.len())
     }
 }
 

@@ -85,6 +85,7 @@ where
 /// assert_eq!(select_ok([submit("north"), submit("south")]).await?, "south is up");
 ///
 /// let error = select_ok([submit("north"), submit("north")]).await.unwrap_err();
+/// assert!(error.is_all_failed());
 /// assert_eq!(error.to_string(), "none of 2 futures succeeded");
 /// assert!(error.errors().iter().all(|error| error.message().unwrap() == "no answer"));
 /// # Ok(())
@@ -154,7 +155,7 @@ where
         self
     }
 
-    /// Blocks the thread.
+    /// Blocks the thread: see the example of [`timeout`](Self::timeout).
     ///
     /// # Errors
     /// The first error of a task; that of the deadline; and
@@ -197,7 +198,7 @@ impl<W, T> SelectOk<W>
 where
     W: Waitable + Future<Output = Result<T, TaskError>> + Unpin,
 {
-    /// A deadline for the whole group, `limit` from now: if there is no value by then, all that is not
+    /// As [`TryJoinAll::timeout`]: if there is no value `limit` from now, all that is not
     /// over is stopped, and the error says how many futures were unfinished. It keeps the
     /// [errors](TaskError::errors) of the others.
     pub fn timeout(mut self, limit: Duration) -> Self {
@@ -206,6 +207,16 @@ where
     }
 
     /// Blocks the thread.
+    ///
+    /// ```
+    /// use concurrent_futures::{select_ok, InlineExecutor, Executor};
+    ///
+    /// let executor = InlineExecutor::new();
+    /// let lost = executor.submit(|| -> u32 { panic!("no luck") }, ());
+    /// let won = executor.submit(|| 7, ());
+    /// assert_eq!(select_ok([lost, won]).blocking_wait()?, 7);
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
     ///
     /// # Errors
     /// The one of [`select_ok`]; that of the deadline; and

@@ -21,6 +21,7 @@ const BLOCK: u64 = 256;
 /// let executor = InlineExecutor::new();
 /// let (first, second) = (executor.submit(|| 1, ()), executor.submit(|| 2, ()));
 /// assert_ne!(first.id(), second.id());
+/// assert!(first.id().get() < second.id().get());
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TaskId(NonZeroU64);
@@ -56,7 +57,7 @@ impl TaskId {
         NonZeroU64::new(number).map(Self)
     }
 
-    /// The id as a number, for logs and metrics.
+    /// The id as a number, for logs and metrics: see the example of [`TaskId`].
     #[must_use]
     pub fn get(self) -> u64 {
         self.0.get()

@@ -49,9 +49,10 @@ fn panics() -> u64 {
 /// Drops `value`; a panic in its `Drop` is logged and goes no further.
 #[inline]
 pub(crate) fn guarded_drop<T>(value: T) {
-    if std::mem::needs_drop::<T>()
-        && let Err(panic) = guard(|| drop(value))
-    {
+    if !std::mem::needs_drop::<T>() {
+        return;
+    }
+    if let Err(panic) = guard(|| drop(value)) {
         contain(|| tracing::error!(panic.message, panic.location, "a drop panicked"));
     }
 }
@@ -76,9 +77,9 @@ fn report(payload: Box<dyn Any + Send>, is_place_known: bool) -> Panic {
         )
     };
     // The payload is foreign code too: its drop may panic, and so may the drop of what that throws.
-    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
-        && let Err(third) = catch_unwind(AssertUnwindSafe(|| drop(second)))
-    {
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(payload)))
+        .or_else(|second| catch_unwind(AssertUnwindSafe(|| drop(second))));
+    if let Err(third) = dropped {
         std::mem::forget(third);
     }
     Panic { message, location }

@@ -53,7 +53,8 @@ enum Until {
     FirstError,
 }
 
-/// A wait that has not begun: `.await` it, or call [`blocking_wait`](Self::blocking_wait).
+/// A wait that has not begun, made by [`wait`]: `.await` it, or call
+/// [`blocking_wait`](Self::blocking_wait).
 #[must_use = "nothing is waited for until it is awaited, or `blocking_wait` is called"]
 pub struct Wait<W> {
     futures: Vec<W>,
@@ -62,7 +63,7 @@ pub struct Wait<W> {
 }
 
 impl<W: Waitable> Wait<W> {
-    /// Waits until at least one future is done.
+    /// Waits until at least one future is done: see the example of [`blocking_wait`](Self::blocking_wait).
     pub fn first_completed(mut self) -> Self {
         self.until = Until::FirstCompleted;
         self
@@ -70,13 +71,25 @@ impl<W: Waitable> Wait<W> {
 
     /// Waits until a future is done with an error, or all are done. A cancellation is not an error
     /// here: somebody wanted it.
+    ///
+    /// ```
+    /// use concurrent_futures::{wait, Promise};
+    ///
+    /// let (promise, first) = Promise::<u32>::new();
+    /// let (_never, second) = Promise::<u32>::new();
+    /// drop(promise);
+    /// let mut waited = wait([first, second]).first_error().blocking_wait()?;
+    /// assert!(waited.done[0].error().unwrap().is_abandoned());
+    /// assert_eq!(waited.pending.len(), 1);
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
     pub fn first_error(mut self) -> Self {
         self.until = Until::FirstError;
         self
     }
 
     /// Waits no longer than `limit` from now. Those that are not done by then are in
-    /// [`Waited::pending`]; their tasks go on.
+    /// [`Waited::pending`]; their tasks go on. See the example of [`Waited::cancel_pending`].
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.deadline = Deadline::after(limit);
         self
@@ -130,7 +143,8 @@ impl<W> fmt::Debug for Wait<W> {
     }
 }
 
-/// What a [`wait`] gives back, each part in the order of the input.
+/// What a [`wait`] gives back, each part in the order of the input: see the example of
+/// [`Wait::blocking_wait`].
 #[derive(Debug)]
 pub struct Waited<W> {
     /// The futures whose tasks are over: awaiting one gives its result at once.
@@ -141,6 +155,19 @@ pub struct Waited<W> {
 
 impl<W: Waitable> Waited<W> {
     /// Cancels what is pending and has not started: see [`TaskFuture::cancel`](crate::TaskFuture::cancel).
+    ///
+    /// ```
+    /// use concurrent_futures::{wait, Promise};
+    /// use std::time::Duration;
+    ///
+    /// let (promise, first) = Promise::new();
+    /// let (_never, second) = Promise::new();
+    /// promise.fulfil(1).unwrap();
+    /// let waited = wait([first, second]).timeout(Duration::from_millis(10)).blocking_wait()?;
+    /// waited.cancel_pending();
+    /// assert!(waited.pending[0].is_cancelled());
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
     pub fn cancel_pending(&self) {
         for future in &self.pending {
             Waits::cancel(future);
@@ -168,6 +195,22 @@ impl<W: Waitable> Waited<W> {
 }
 
 /// A wait that goes on: what [`Wait`] becomes when it is awaited.
+///
+/// ```
+/// use concurrent_futures::{wait, Promise, Waiting};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let (promise, future) = Promise::new();
+/// let mut waiting: Waiting<_> = wait([future]).into_future();
+/// tokio::select! {
+///     biased;
+///     _ = &mut waiting => unreachable!("nothing was promised yet"),
+///     _ = tokio::task::yield_now() => promise.fulfil(7).unwrap(),
+/// }
+/// assert_eq!(waiting.await.done.len(), 1);
+/// # }
+/// ```
 ///
 /// # Cancel safety
 /// Dropping it drops the futures that it was given by value; pass `&mut` futures to keep them.

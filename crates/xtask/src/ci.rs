@@ -7,8 +7,8 @@ use anyhow::{Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use xshell::cmd;
 
-use crate::workspace::{DEMO, LIBRARY, Workspace};
-use crate::{test, tidy};
+use crate::workspace::{LIBRARY, Workspace};
+use crate::{examples, msrv, package, test, tidy, tools};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -29,8 +29,16 @@ enum Step {
     Tidy,
     /// The lints
     Clippy,
+    /// The library with each combination of its features
+    Features,
     /// The documentation
     Documentation,
+    /// Where dependencies come from, and the licences and duplicates among those of the library
+    Dependencies,
+    /// The library with the oldest Rust that it promises to build with
+    Msrv,
+    /// What would be published
+    Package,
     /// The tests, as `cargo xtask test` runs them
     Test,
     /// The examples, each run to its end
@@ -54,27 +62,20 @@ impl Step {
         match self {
             Self::Format => cmd!(shell, "cargo fmt --all --check").run()?,
             Self::Tidy => tidy::run(workspace)?,
-            Self::Clippy => {
-                cmd!(
-                    shell,
-                    "cargo clippy --workspace --all-targets -- -D warnings"
-                )
-                .run()?;
-                cmd!(
-                    shell,
-                    "cargo clippy --package {LIBRARY} --no-default-features -- -D warnings"
-                )
-                .run()?;
-            }
-            Self::Documentation => {
-                cmd!(shell, "cargo doc --workspace --no-deps")
-                    .env("RUSTDOCFLAGS", "-D warnings")
-                    .run()?;
-            }
+            Self::Clippy => cmd!(
+                shell,
+                "cargo clippy --workspace --all-targets --all-features -- -D warnings"
+            )
+            .run()?,
+            Self::Features => features(workspace)?,
+            Self::Documentation => documentation(workspace)?,
+            Self::Dependencies => dependencies(workspace)?,
+            Self::Msrv => msrv::check(workspace)?,
+            Self::Package => package::check(workspace)?,
             Self::Test => test::run(workspace, &test::Options::default())?,
-            Self::Examples => examples(workspace)?,
-            Self::Demo => demo(workspace)?,
-            Self::Soak => cmd!(shell, "cargo run --package soak -- --minutes 0.3").run()?,
+            Self::Examples => examples::run(workspace)?,
+            Self::Demo => examples::demo(workspace)?,
+            Self::Soak => examples::soak(workspace)?,
             Self::Loom => loom(workspace)?,
         }
         Ok(())
@@ -111,42 +112,42 @@ fn print_times(times: &[(Step, Duration)]) {
     }
 }
 
-fn examples(workspace: &Workspace) -> Result<()> {
+fn features(workspace: &Workspace) -> Result<()> {
     let shell = &workspace.shell;
-    for package in workspace
-        .example_packages()
-        .filter(|package| *package != DEMO)
-    {
-        cmd!(shell, "cargo run --package {package}").run()?;
-    }
-    for example in workspace.library_examples()? {
-        cmd!(shell, "cargo run --package {LIBRARY} --example {example}").run()?;
-    }
+    let _path = tools::HACK.on_path(workspace)?;
+    // `default` is one of the combinations that there are without it.
+    cmd!(
+        shell,
+        "cargo hack clippy --package {LIBRARY} --feature-powerset --exclude-features default -- -D warnings"
+    )
+    .run()?;
     Ok(())
 }
 
-fn demo(workspace: &Workspace) -> Result<()> {
+fn documentation(workspace: &Workspace) -> Result<()> {
     let shell = &workspace.shell;
-    // The number 50 fails: one form goes on after it, the other stops there.
-    let forms = [("as-completed", 0, 100), ("map", 1, 50)];
-    let everywhere = ["threads", "processes"]
-        .into_iter()
-        .flat_map(|executor| forms.map(|form| (executor, form)));
-    for (executor, (mode, code, lines)) in everywhere {
-        let demo = cmd!(
-            shell,
-            "cargo run --package {DEMO} -- --executor {executor} --mode {mode}"
-        );
-        eprintln!("$ {demo}");
-        let output = demo.ignore_status().output()?;
-        let printed = output.stdout.iter().filter(|&&byte| byte == b'\n').count();
-        ensure!(
-            output.status.code() == Some(code) && printed == lines,
-            "{mode} must print {lines} lines and exit with {code}, and it printed {printed}: {}\n{}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
+    let _flags = shell.push_env("RUSTDOCFLAGS", "-D warnings");
+    // All features come last, so that theirs are the pages that are left.
+    cmd!(
+        shell,
+        "cargo doc --package {LIBRARY} --no-deps --no-default-features"
+    )
+    .run()?;
+    cmd!(shell, "cargo doc --workspace --no-deps --all-features").run()?;
+    Ok(())
+}
+
+fn dependencies(workspace: &Workspace) -> Result<()> {
+    let shell = &workspace.shell;
+    let _path = tools::DENY.on_path(workspace)?;
+    cmd!(shell, "cargo deny check sources").run()?;
+    // Only the library is published, and without what its tests use.
+    let library = &workspace.library()?.manifest_path;
+    cmd!(
+        shell,
+        "cargo deny --manifest-path {library} --exclude-dev check bans licenses"
+    )
+    .run()?;
     Ok(())
 }
 

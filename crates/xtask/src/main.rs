@@ -1,10 +1,15 @@
 //! The workspace's own commands, as `cargo xtask COMMAND`: the tests with a real httpbin, the layer check, and all of CI.
 
 mod ci;
+mod debian;
+mod examples;
 mod httpbin;
+mod msrv;
+mod package;
 mod soak;
 mod test;
 mod tidy;
+mod tools;
 mod venv;
 mod workspace;
 

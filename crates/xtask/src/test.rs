@@ -26,8 +26,13 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let _offline = options
         .offline
         .then(|| shell.push_env("CARGO_NET_OFFLINE", "true"));
-    // The same packages in each command, so that cargo builds few dependencies twice, with other features.
-    let cargo_test = || cmd!(shell, "cargo test --workspace --no-fail-fast");
+    // The same packages and features in each command, so that cargo builds few dependencies twice.
+    let cargo_test = || {
+        cmd!(
+            shell,
+            "cargo test --workspace --all-features --no-fail-fast"
+        )
+    };
     let all = ["--lib", "--bins", "--tests", "--examples"];
     let demo: Vec<&str> = workspace
         .demo_tests()?

@@ -10,6 +10,8 @@ use xshell::Shell;
 pub(crate) const LIBRARY: &str = "concurrent-futures";
 /// The demo, whose tests need a httpbin.
 pub(crate) const DEMO: &str = "fetch";
+/// The example that serves until it is stopped; its tests start it.
+pub(crate) const SERVICE: &str = "service";
 
 /// The workspace, and a shell that stands at its top.
 #[derive(Debug)]
@@ -54,7 +56,7 @@ impl Workspace {
 
     /// The examples of the library itself.
     pub(crate) fn library_examples(&self) -> Result<impl Iterator<Item = &str>> {
-        Ok(targets(self.package(LIBRARY)?, &TargetKind::Example))
+        Ok(targets(self.library()?, &TargetKind::Example))
     }
 
     /// The integration tests of the demo, by names that no other package's test has.
@@ -80,6 +82,11 @@ impl Workspace {
             }
         }
         Ok(names)
+    }
+
+    /// What the manifest of the library says.
+    pub(crate) fn library(&self) -> Result<&Package> {
+        self.package(LIBRARY)
     }
 
     fn package(&self, name: &str) -> Result<&Package> {

@@ -9,6 +9,7 @@ use std::io::{self, IsTerminal};
 use std::panic;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
@@ -22,6 +23,9 @@ use crate::run::{RunError, run};
 
 /// What a shell gives a program that Ctrl-C ended: 128 and the number of the signal.
 const INTERRUPTED: u8 = 130;
+
+/// How long work that was interrupted may take to draw its progress bar for the last time.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -85,7 +89,7 @@ fn demo(arguments: Arguments, report: &Arc<Report>) -> anyhow::Result<ExitCode> 
 /// Drives `work` on a runtime until it ends, or until Ctrl-C, which gives `None`.
 ///
 /// The work is a task of its own, so that Ctrl-C gets through while the work hangs in a write to a full pipe; and the
-/// runtime is not waited for, so that it gets through while a request hangs.
+/// runtime is waited for no longer than the work takes to leave the terminal as it should be.
 fn until_interrupted<T, W>(work: W) -> anyhow::Result<Option<T>>
 where
     T: Send + 'static,
@@ -103,7 +107,7 @@ where
             joined = async { tokio::spawn(work).await } => Some(joined),
         }
     });
-    runtime.shutdown_background();
+    runtime.shutdown_timeout(LAST_WORDS);
     Ok(ended.map(|joined| joined.unwrap_or_else(|error| panic::resume_unwind(error.into_panic()))))
 }
 

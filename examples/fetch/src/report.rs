@@ -35,6 +35,11 @@ impl Report {
         }
     }
 
+    /// The progress bar, for the results to move.
+    pub(crate) fn bar(&self) -> ProgressBar {
+        self.bar.clone()
+    }
+
     /// Writes the line of a number that was fetched.
     pub(crate) fn fetched(&self, number: u32, args: &Value) -> io::Result<()> {
         self.result(&format!("{number} ---> {args}"))
@@ -81,7 +86,6 @@ impl Report {
     fn result(&self, line: &str) -> io::Result<()> {
         // Counted first, so that whoever has seen the line interrupts a run that counts it.
         self.done.fetch_add(1, Ordering::Relaxed);
-        self.bar.inc(1);
         self.bar.suspend(|| writeln!(io::stdout(), "{line}"))
     }
 }

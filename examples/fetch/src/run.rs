@@ -61,7 +61,7 @@ async fn with_submit<E: Executor>(
 ) -> Result<(), RunError> {
     let futures =
         (0..count).map(|number| (number, executor.try_submit(fetch, (target.clone(), number))));
-    let mut completed = as_completed(futures.collect::<Vec<_>>());
+    let mut completed = as_completed(futures.collect::<Vec<_>>()).progress(report.bar());
     while let Some((number, future)) = completed.next().await {
         match future.await {
             Ok(args) => report.fetched(number, &args)?,
@@ -79,7 +79,7 @@ async fn with_map<E: Executor>(
     report: &Report,
 ) -> Result<(), RunError> {
     let calls = (0..count).map(move |number| (target.clone(), number));
-    let mut results = executor.try_map(fetch, calls);
+    let mut results = executor.try_map(fetch, calls).progress(report.bar());
     for number in 0..count {
         match results.next().await {
             Some(Ok(args)) => report.fetched(number, &args)?,

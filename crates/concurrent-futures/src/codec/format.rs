@@ -5,6 +5,17 @@
 /// A level is a sequence, tuple, map, struct, newtype struct, `Some`, or a variant with data (its
 /// fields are one more). Code that is derived for serde recurses with each level, on the stack of
 /// whoever encodes or decodes: the limit is what keeps a long chain of boxes from overflowing it.
+///
+/// ```
+/// use concurrent_futures::codec::{encode, MAX_DEPTH};
+/// use serde_json::json;
+///
+/// let mut value = json!([]);
+/// for _ in 0..MAX_DEPTH {
+///     value = json!([value]);
+/// }
+/// assert!(encode(&value, &mut Vec::new()).unwrap_err().is_codec());
+/// ```
 pub const MAX_DEPTH: usize = 256;
 
 /// The first byte of each value.

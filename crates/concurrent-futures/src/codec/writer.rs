@@ -58,14 +58,13 @@ impl<'a> Writer<'a> {
 
     #[inline]
     fn within_or_outside(&mut self, bytes: &[u8], within: u8, outside: u8) {
-        if bytes.len() >= LEAST_OUTSIDE
-            && let Some(sink) = &mut self.sink
-            && let Some(start) = sink.put(bytes)
-        {
-            self.tag(outside);
-            self.tagged((start as u64).to_le_bytes());
-            self.tagged((bytes.len() as u64).to_le_bytes());
-            return;
+        if bytes.len() >= LEAST_OUTSIDE {
+            if let Some(start) = self.sink.as_mut().and_then(|sink| sink.put(bytes)) {
+                self.tag(outside);
+                self.tagged((start as u64).to_le_bytes());
+                self.tagged((bytes.len() as u64).to_le_bytes());
+                return;
+            }
         }
         self.tag(within);
         self.count(bytes.len());

@@ -3,6 +3,20 @@
 use std::fmt;
 
 /// What sort of error a [`TaskError`](super::TaskError) is.
+///
+/// ```
+/// use concurrent_futures::{ErrorKind, TaskError};
+///
+/// /// The status that a web service answers with.
+/// fn status(error: &TaskError) -> u16 {
+///     match error.kind() {
+///         ErrorKind::Rejected | ErrorKind::TimedOut => 503,
+///         _ => 500,
+///     }
+/// }
+///
+/// assert_eq!(status(&TaskError::cancelled()), 500);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -35,7 +49,7 @@ pub enum ErrorKind {
     AllFailed,
 }
 
-/// Which time limit passed.
+/// Which time limit passed: see [`TaskError::clock`](super::TaskError::clock).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Clock {
@@ -47,7 +61,7 @@ pub enum Clock {
     Wait,
 }
 
-/// Why an executor did not take a task.
+/// Why an executor did not take a task: see [`TaskError::rejection`](super::TaskError::rejection).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rejection {
@@ -63,7 +77,8 @@ pub enum Rejection {
     NoWorker,
 }
 
-/// Whether the body of a task has run, for the decision to try again.
+/// Whether the body of a task has run, for the decision to try again: see
+/// [`TaskError::ran`](super::TaskError::ran).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ran {
     /// It has not, and it never will.
@@ -74,7 +89,7 @@ pub enum Ran {
     Yes,
 }
 
-/// What could not be carried, and where: for [`TaskError::direction`](super::TaskError::direction).
+/// What could not be carried, and where: see [`TaskError::direction`](super::TaskError::direction).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Direction {
@@ -99,7 +114,7 @@ impl fmt::Display for Direction {
     }
 }
 
-/// How a worker process ended.
+/// How a worker process ended: see [`TaskError::worker_exit`](super::TaskError::worker_exit).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WorkerExit {

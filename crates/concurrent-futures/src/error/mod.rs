@@ -5,6 +5,7 @@
 //! `Result<T, TaskError>` stays small.
 
 mod kind;
+mod questions;
 mod text;
 mod wire;
 
@@ -20,13 +21,13 @@ pub(crate) use wire::{RemoteError, WireError, chain};
 
 use crate::panic::Panic;
 
-/// The boxed error that any error converts into.
+/// The boxed error that any error converts into, and text as well: see [`TaskError::failed`].
 pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 
 /// Why a task gave no value.
 ///
-/// One opaque type for all executors: ask [`kind`](Self::kind) or a predicate, print it with its
-/// [`source`](Error::source) chain, or get the function's own error back with
+/// One opaque type for all executors: ask [`kind`](Self::kind) or a predicate, print it, by `{:#}` with
+/// the texts of its [sources](Error::source), or get the function's own error back with
 /// [`downcast_ref`](Self::downcast_ref) (on threads).
 ///
 /// ```
@@ -39,6 +40,7 @@ pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 /// let error = InlineExecutor::new().try_submit(parse, "seven".to_owned()).result().unwrap_err();
 /// assert!(error.is_failed());
 /// assert_eq!(error.to_string(), "the task failed");
+/// assert_eq!(format!("{error:#}"), "the task failed: invalid digit found in string");
 /// assert_eq!(error.message().unwrap(), "invalid digit found in string");
 /// assert!(error.downcast_ref::<std::num::ParseIntError>().is_some());
 /// ```
@@ -124,6 +126,14 @@ impl TaskError {
     }
 
     /// The error of a function that returned `error`.
+    ///
+    /// ```
+    /// use concurrent_futures::{Promise, TaskError};
+    ///
+    /// let (promise, future) = Promise::<u32>::new();
+    /// promise.fail(TaskError::failed("the line is dead")).unwrap();
+    /// assert_eq!(future.result().unwrap_err().message().unwrap(), "the line is dead");
+    /// ```
     #[must_use]
     pub fn failed(error: impl Into<BoxError>) -> Self {
         Self::new(What::Failed, Ran::Yes).caused_by(error)
@@ -133,7 +143,7 @@ impl TaskError {
         Self::new(What::Panicked(panic), Ran::Yes)
     }
 
-    /// The error of a task that was cancelled before it started.
+    /// The error of a task that was cancelled before it started: see the example of [`ErrorKind`].
     #[must_use]
     pub fn cancelled() -> Self {
         Self::new(What::Cancelled, Ran::No)
@@ -207,7 +217,8 @@ impl TaskError {
         Self::new(What::AllFailed(errors), ran)
     }
 
-    /// The error of a task that an executor does not take.
+    /// The error of a task that an executor does not take, for back ends: see the example of
+    /// [`caused_by`](Self::caused_by).
     #[must_use]
     pub fn rejected(why: Rejection) -> Self {
         Self::new(What::Rejected(why), Ran::No)
@@ -227,13 +238,22 @@ impl TaskError {
         Self::new(What::WouldBlock, Ran::Maybe)
     }
 
-    /// The error of a value of the type `type_name` that could not be encoded or decoded.
+    /// The error of a value of the type `type_name` that could not be encoded or decoded, for back ends.
+    ///
+    /// ```
+    /// use concurrent_futures::{Direction, TaskError};
+    ///
+    /// let error = TaskError::codec("u32", "4 bytes are wanted, and there are 3").going(Direction::DecodeResult);
+    /// assert!(error.is_codec());
+    /// assert_eq!(error.direction(), Some(Direction::DecodeResult));
+    /// ```
     #[must_use]
     pub fn codec(type_name: impl Into<Cow<'static, str>>, error: impl Into<BoxError>) -> Self {
         Self::new(What::Codec(None, type_name.into()), Ran::Maybe).caused_by(error)
     }
 
-    /// Says which way the value was going, of an error made by [`codec`](Self::codec).
+    /// Says which way the value was going, of an error made by [`codec`](Self::codec), where there is an
+    /// example.
     #[must_use]
     pub fn going(mut self, way: Direction) -> Self {
         if let What::Codec(direction, _) = &mut self.0.what {
@@ -266,6 +286,14 @@ impl TaskError {
     }
 
     /// Adds the cause, which then is the [`source`](Error::source).
+    ///
+    /// ```
+    /// use concurrent_futures::{Rejection, TaskError};
+    /// use std::error::Error;
+    ///
+    /// let error = TaskError::rejected(Rejection::Broken).caused_by("the model could not be loaded");
+    /// assert_eq!(error.source().unwrap().to_string(), "the model could not be loaded");
+    /// ```
     #[must_use]
     pub fn caused_by(mut self, error: impl Into<BoxError>) -> Self {
         self.0.source = Some(Arc::from(error.into()));
@@ -287,282 +315,6 @@ impl TaskError {
             self.0.stderr = Some(tail.into());
         }
         self
-    }
-
-    /// What sort of error this is.
-    #[must_use]
-    pub fn kind(&self) -> ErrorKind {
-        match self.0.what {
-            What::Failed => ErrorKind::Failed,
-            What::Panicked(_) => ErrorKind::Panicked,
-            What::Cancelled => ErrorKind::Cancelled,
-            What::Aborted => ErrorKind::Aborted,
-            What::WorkerLost(_) => ErrorKind::WorkerLost,
-            What::TooLarge { .. } => ErrorKind::TooLarge,
-            What::TimedOut { .. } | What::Unfinished { .. } => ErrorKind::TimedOut,
-            What::Rejected(_) => ErrorKind::Rejected,
-            What::Abandoned => ErrorKind::Abandoned,
-            What::WouldBlock => ErrorKind::WouldBlock,
-            What::Codec(..) => ErrorKind::Codec,
-            What::Deadlock(_) => ErrorKind::Deadlock,
-            What::AllFailed(_) => ErrorKind::AllFailed,
-        }
-    }
-
-    /// The function returned an error.
-    #[must_use]
-    pub fn is_failed(&self) -> bool {
-        self.kind() == ErrorKind::Failed
-    }
-
-    /// The function panicked.
-    #[must_use]
-    pub fn is_panicked(&self) -> bool {
-        self.kind() == ErrorKind::Panicked
-    }
-
-    /// The task was cancelled before it started.
-    #[must_use]
-    pub fn is_cancelled(&self) -> bool {
-        self.kind() == ErrorKind::Cancelled
-    }
-
-    /// The task was stopped while it ran: its worker process was ended.
-    #[must_use]
-    pub fn is_aborted(&self) -> bool {
-        self.kind() == ErrorKind::Aborted
-    }
-
-    /// The worker process that ran the task is gone.
-    #[must_use]
-    pub fn is_worker_lost(&self) -> bool {
-        self.kind() == ErrorKind::WorkerLost
-    }
-
-    /// An argument or a result is larger than the executor carries.
-    #[must_use]
-    pub fn is_too_large(&self) -> bool {
-        self.kind() == ErrorKind::TooLarge
-    }
-
-    /// A time limit passed.
-    #[must_use]
-    pub fn is_timed_out(&self) -> bool {
-        self.kind() == ErrorKind::TimedOut
-    }
-
-    /// The executor did not take the task.
-    #[must_use]
-    pub fn is_rejected(&self) -> bool {
-        self.kind() == ErrorKind::Rejected
-    }
-
-    /// Whoever had promised the result went away without giving one.
-    #[must_use]
-    pub fn is_abandoned(&self) -> bool {
-        self.kind() == ErrorKind::Abandoned
-    }
-
-    /// A blocking wait was tried in async code.
-    #[must_use]
-    pub fn is_would_block(&self) -> bool {
-        self.kind() == ErrorKind::WouldBlock
-    }
-
-    /// An argument or a result could not be encoded or decoded.
-    #[must_use]
-    pub fn is_codec(&self) -> bool {
-        self.kind() == ErrorKind::Codec
-    }
-
-    /// The wait could never have ended: tasks wait for each other in a circle, which the text names, or
-    /// for a place while they have all places of their pool.
-    #[must_use]
-    pub fn is_deadlock(&self) -> bool {
-        self.kind() == ErrorKind::Deadlock
-    }
-
-    /// No task of a [`select_ok`](crate::select_ok) gave a value.
-    #[must_use]
-    pub fn is_all_failed(&self) -> bool {
-        self.kind() == ErrorKind::AllFailed
-    }
-
-    /// Which time limit passed, if one did.
-    #[must_use]
-    pub fn clock(&self) -> Option<Clock> {
-        match self.0.what {
-            What::TimedOut { clock, .. } => Some(clock),
-            What::Unfinished { .. } => Some(Clock::Wait),
-            _ => None,
-        }
-    }
-
-    /// Why the executor did not take the task, if that is what happened.
-    #[must_use]
-    pub fn rejection(&self) -> Option<Rejection> {
-        match self.0.what {
-            What::Rejected(why) => Some(why),
-            _ => None,
-        }
-    }
-
-    /// What could not be carried, and where, of an error about a value.
-    #[must_use]
-    pub fn direction(&self) -> Option<Direction> {
-        match self.0.what {
-            What::Codec(direction, _) => direction,
-            _ => None,
-        }
-    }
-
-    /// How the worker process ended, if the task was lost with it.
-    #[must_use]
-    pub fn worker_exit(&self) -> Option<WorkerExit> {
-        match &self.0.what {
-            What::WorkerLost(loss) => Some(loss.exit),
-            _ => None,
-        }
-    }
-
-    /// The process id of the worker that the task was lost with.
-    #[must_use]
-    pub fn worker_pid(&self) -> Option<u32> {
-        match &self.0.what {
-            What::WorkerLost(loss) => Some(loss.pid),
-            _ => None,
-        }
-    }
-
-    /// The worker process that the task was lost with has probably ended for lack of memory. The error's text
-    /// says what speaks for that:
-    ///
-    /// - the system had refused it memory, as far as it could still see that when it died;
-    /// - it aborted without a panic, in a pool with a
-    ///   [`memory_limit`](crate::ProcessPoolBuilder::memory_limit);
-    /// - it was killed by somebody else than the pool, and the kernel's out-of-memory killer has been at work in
-    ///   its control group.
-    ///
-    /// All this is evidence and no proof. False where there is none. An example is at the first of these links.
-    #[must_use]
-    pub fn is_out_of_memory_likely(&self) -> bool {
-        matches!(&self.0.what, What::WorkerLost(loss) if loss.lacks_memory)
-    }
-
-    /// How many workers the task has cost, if it was lost with its worker: 1 for an ordinary loss, more
-    /// for a task that was [tried again](crate::TaskOptions::retries). 0 for other errors, and for a task
-    /// that never began.
-    ///
-    /// ```
-    /// use concurrent_futures::{Executor, ProcessPoolExecutor, TaskOptions};
-    ///
-    /// let pool = ProcessPoolExecutor::new(1);
-    /// let twice = pool.with(TaskOptions::new().retries(1));
-    /// let error = twice.submit(|| -> u32 { std::process::exit(3) }, ()).result().unwrap_err();
-    /// assert!(error.is_worker_lost());
-    /// assert_eq!(error.attempts(), 2);
-    /// ```
-    #[must_use]
-    pub fn attempts(&self) -> u32 {
-        match &self.0.what {
-            What::WorkerLost(loss) => loss.attempts,
-            _ => 0,
-        }
-    }
-
-    /// Whether the body of the task has run.
-    #[must_use]
-    pub fn ran(&self) -> Ran {
-        self.0.ran
-    }
-
-    /// What the panic or the function's own error said; what a lost worker left as explanation.
-    #[must_use]
-    pub fn message(&self) -> Option<Cow<'_, str>> {
-        match &self.0.what {
-            What::WorkerLost(loss) => loss.note.as_deref().map(Cow::Borrowed),
-            What::Panicked(panic) => Some(Cow::Borrowed(&panic.message)),
-            What::Failed => self
-                .0
-                .source
-                .as_ref()
-                .map(|error| Cow::Owned(error.to_string())),
-            _ => None,
-        }
-    }
-
-    /// Where the panic happened, as `file:line:column`.
-    ///
-    /// `None` for other errors, and where somebody replaced the panic hook after the first pool was
-    /// made.
-    #[must_use]
-    pub fn location(&self) -> Option<&str> {
-        match &self.0.what {
-            What::Panicked(panic) => panic.location.as_deref(),
-            _ => None,
-        }
-    }
-
-    /// The last that the task had written to stderr, if its pool
-    /// [captures output](crate::ProcessPoolBuilder::capture_output) and it had written anything: at most 20
-    /// lines and 4 KiB, with bytes that are no UTF-8 replaced.
-    ///
-    /// Errors of whatever kind have it if the task ran, and of the items of a map those that were lost
-    /// with their worker, with what the items of the same chunk had written. It is in the `Debug` output,
-    /// and not in the text of the error, which is one line; the log has those lines already.
-    ///
-    /// ```
-    /// use concurrent_futures::{Executor, ProcessPoolExecutor};
-    ///
-    /// let pool = ProcessPoolExecutor::builder().max_workers(1).capture_output(true).build()?;
-    /// let task = || -> u8 {
-    ///     eprintln!("the image has 0 columns");
-    ///     std::process::abort()
-    /// };
-    /// let error = pool.submit(task, ()).result().unwrap_err();
-    /// assert!(error.is_worker_lost());
-    /// assert_eq!(error.stderr_tail(), Some("the image has 0 columns"));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[must_use]
-    pub fn stderr_tail(&self) -> Option<&str> {
-        self.0.stderr.as_deref()
-    }
-
-    /// The errors of the tasks that had failed when a [`select_ok`](crate::select_ok) ended without a
-    /// value, in the order in which they failed. The last of them is the [`source`](Error::source).
-    ///
-    /// Empty for other errors.
-    #[must_use]
-    pub fn errors(&self) -> &[TaskError] {
-        match &self.0.what {
-            What::AllFailed(errors) | What::Unfinished { errors, .. } => errors,
-            _ => &[],
-        }
-    }
-
-    /// The position of the item in the input of a `map`, or of the future in that of a group, from 0.
-    #[must_use]
-    pub fn index(&self) -> Option<usize> {
-        self.0.index
-    }
-
-    /// The name that the task was given when it was submitted.
-    #[must_use]
-    pub fn task_name(&self) -> Option<&str> {
-        self.0.name.as_deref()
-    }
-
-    /// The function's own error, where the task ran in this process.
-    ///
-    /// The portable contract is the text of the error and of its sources; who wants typed errors on
-    /// every executor submits a function that returns a `Result` with `submit`.
-    #[must_use]
-    pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
-        self.0
-            .source
-            .as_deref()
-            .and_then(|error| error.downcast_ref())
     }
 }
 

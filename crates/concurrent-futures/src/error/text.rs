@@ -1,5 +1,7 @@
-//! What an error says: a lowercase fragment, with the values in it and without the text of its cause.
+//! What an error says: a lowercase fragment, with the values in it and without the text of its cause, unless that is
+//! asked for.
 
+use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
@@ -8,6 +10,21 @@ use super::{TaskError, What};
 
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.headline(f)?;
+        if f.alternate() {
+            let mut next = self.source();
+            while let Some(cause) = next {
+                write!(f, ": {cause}")?;
+                next = cause.source();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl TaskError {
+    /// What happened, without its causes.
+    fn headline(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = &*self.0;
         match &inner.what {
             What::Unfinished { left, of, .. } => {
@@ -19,7 +36,7 @@ impl fmt::Display for TaskError {
             What::WouldBlock => {
                 return f.write_str(
                     "blocking wait in async code, which would stop this runtime thread: \
-                     use .await, or wait in spawn_blocking or block_in_place",
+                     use .await (of a stream, next().await), or wait in spawn_blocking or block_in_place",
                 );
             }
             _ => {}

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Rejection, TaskError};
@@ -54,6 +54,8 @@ struct Inner {
     limits: Option<Limits>,
     /// Why nobody enters any more; set under the lock.
     closed: OnceLock<TaskError>,
+    /// How often somebody got no place who would not wait for it.
+    refused: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -85,6 +87,15 @@ struct State {
     sweep_at: usize,
 }
 
+/// The places of an executor at one moment.
+#[cfg(feature = "metrics")]
+pub(crate) struct Places {
+    pub(crate) all: usize,
+    pub(crate) taken: usize,
+    /// How often somebody got none who would not wait for it.
+    pub(crate) refused: u64,
+}
+
 /// A task on its way into the queue.
 pub(crate) struct Coming<'a>(&'a AtomicUsize);
 
@@ -104,7 +115,7 @@ impl Default for Admission {
 
 impl Admission {
     /// Admits as many tasks as there are workers and `queue_limit` more, and a next one only while the
-    /// encoded arguments of all are less than `queue_bytes`.
+    /// encoded arguments of all are less than `queue_bytes`. See the example of [`Admission`].
     #[must_use]
     pub fn new(max_workers: usize, queue_limit: Option<usize>, queue_bytes: Option<u64>) -> Self {
         let is_limited = queue_limit.is_some() || queue_bytes.is_some();
@@ -119,6 +130,7 @@ impl Admission {
             origin: OnceLock::new(),
             limits,
             closed: OnceLock::new(),
+            refused: AtomicU64::new(0),
             state: Mutex::new(State {
                 places,
                 ..State::default()
@@ -145,6 +157,28 @@ impl Admission {
         self.0.limits.is_some()
     }
 
+    /// Somebody got no place who would not wait for it.
+    pub(crate) fn count_refused(&self) {
+        if self.0.closed.get().is_none() {
+            self.0.refused.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Its places, if the number of tasks is limited.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn places(&self) -> Option<Places> {
+        self.0.limits?.queued?;
+        if self.0.is_copy() {
+            return None;
+        }
+        let state = lock(&self.0.state);
+        Some(Places {
+            all: state.places,
+            taken: state.taken,
+            refused: self.0.refused.load(Ordering::Relaxed),
+        })
+    }
+
     /// A task is being submitted, until the answer is dropped: its place may be taken, and the task not
     /// be in the queue yet.
     pub(crate) fn coming(&self) -> Coming<'_> {
@@ -165,7 +199,7 @@ impl Admission {
     }
 
     /// The place of a task that is submitted now, whose encoded arguments have so many bytes: the one
-    /// that was reserved for it, or a free one.
+    /// that was reserved for it, or a free one. See the example of [`Admission`].
     ///
     /// Once closed, everybody is admitted: it is the executor that rejects them then.
     ///
@@ -189,7 +223,7 @@ impl Admission {
         place.ok_or_else(|| TaskError::rejected(Rejection::QueueFull))
     }
 
-    /// A place, if there is one now.
+    /// A place, if there is one now. See the example of [`close`](Self::close).
     ///
     /// # Errors
     /// [`QueueFull`](Rejection::QueueFull), or why the executor takes nothing any more.
@@ -200,7 +234,8 @@ impl Admission {
         }
     }
 
-    /// A place, once there is one. Those who wait get theirs in the order of these calls.
+    /// A place, once there is one. Those who wait get theirs in the order of these calls. See the example
+    /// of [`Admission`].
     ///
     /// # Errors
     /// The future's: why the executor takes nothing any more.
@@ -230,6 +265,18 @@ impl Admission {
 
     /// Admits nobody any more: those who wait get this error, as do those who ask for a place from now
     /// on. The first reason stays.
+    ///
+    /// ```
+    /// use concurrent_futures::{Admission, Rejection, TaskError};
+    ///
+    /// let admission = Admission::new(1, Some(0), None);
+    /// let _place = admission.try_enter()?;
+    /// let waiting = admission.enter();
+    /// admission.close(&TaskError::rejected(Rejection::ShutDown));
+    /// assert!(waiting.result().unwrap_err().is_rejected());
+    /// assert!(admission.closed().is_some());
+    /// # Ok::<(), TaskError>(())
+    /// ```
     pub fn close(&self, why: &TaskError) {
         if self.0.is_copy() {
             return;
@@ -257,7 +304,7 @@ impl Admission {
         give(granted);
     }
 
-    /// Why nobody enters any more, if so.
+    /// Why nobody enters any more, if so. See the example of [`close`](Self::close).
     #[must_use]
     pub fn closed(&self) -> Option<&TaskError> {
         self.0.closed.get()
@@ -298,9 +345,10 @@ impl Inner {
     fn grant(self: &Arc<Self>, state: &mut State) -> Granted {
         let mut granted = Granted::new();
         if let Some(limits) = self.limits {
-            while limits.has_room(state)
-                && let Some(promise) = state.waiting.pop_front()
-            {
+            while limits.has_room(state) {
+                let Some(promise) = state.waiting.pop_front() else {
+                    break;
+                };
                 // From its start on nobody can give up any more; who did before gets nothing.
                 let place = promise
                     .start()
@@ -359,6 +407,16 @@ impl State {
 /// [`Admission`], for back ends. Of an executor without limits it stands for nothing.
 ///
 /// Users do not meet this type: they have a [`Permit`](super::Permit).
+///
+/// ```
+/// use concurrent_futures::{Admission, Place};
+///
+/// let place: Place = Admission::new(4, Some(100), None).try_enter()?;
+/// assert!(place.is_counted());
+/// let place: Place = Admission::default().try_enter()?;
+/// assert!(!place.is_counted());
+/// # Ok::<(), concurrent_futures::TaskError>(())
+/// ```
 #[must_use = "dropping it gives the place back"]
 pub struct Place {
     /// `None`: it is not counted.
@@ -384,7 +442,8 @@ impl Place {
         }
     }
 
-    /// Whether it has to be kept until its task is over.
+    /// Whether it has to be kept until its task is over, since there is a limit: see the example of
+    /// [`Place`].
     #[must_use]
     pub fn is_counted(&self) -> bool {
         self.inner.is_some()
@@ -392,9 +451,7 @@ impl Place {
 
     /// It is used for a task whose encoded arguments have so many bytes.
     fn hold(&mut self, bytes: u64) {
-        if let Some(inner) = &self.inner
-            && !inner.is_copy()
-        {
+        if let Some(inner) = self.inner.as_ref().filter(|inner| !inner.is_copy()) {
             let used = Hold::Used(bytes);
             let mut state = lock(&inner.state);
             state.remove(self.hold);
@@ -407,9 +464,7 @@ impl Place {
 impl Drop for Place {
     #[inline]
     fn drop(&mut self) {
-        if let Some(inner) = &self.inner
-            && !inner.is_copy()
-        {
+        if let Some(inner) = self.inner.as_ref().filter(|inner| !inner.is_copy()) {
             let mut state = lock(&inner.state);
             state.taken -= 1;
             state.remove(self.hold);

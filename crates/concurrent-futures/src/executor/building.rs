@@ -6,9 +6,18 @@ use std::fmt;
 
 use crate::error::BoxError;
 
-/// What an initializer may return: nothing, or a `Result` whose error breaks the pool.
+/// What an initializer may return: nothing, or a `Result` whose error breaks the pool. See
+/// [`ThreadPoolBuilder::initializer`](crate::ThreadPoolBuilder::initializer).
 pub trait InitializerResult {
     /// The error, if there is one.
+    ///
+    /// ```
+    /// use concurrent_futures::InitializerResult;
+    ///
+    /// assert!(().into_result().is_ok());
+    /// let result: Result<(), &str> = Err("there is no licence");
+    /// assert_eq!(result.into_result().unwrap_err().to_string(), "there is no licence");
+    /// ```
     ///
     /// # Errors
     /// The initializer's own.
@@ -30,9 +39,10 @@ impl<E: Into<BoxError>> InitializerResult for Result<(), E> {
 /// Why a pool could not be made from its options.
 ///
 /// ```
-/// use concurrent_futures::ThreadPoolExecutor;
+/// use concurrent_futures::{BuildErrorKind, ThreadPoolExecutor};
 ///
 /// let error = ThreadPoolExecutor::builder().max_workers(0).build().unwrap_err();
+/// assert_eq!(error.kind(), BuildErrorKind::InvalidOption);
 /// assert_eq!(error.to_string(), "max_workers is 0: give at least 1");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +51,7 @@ pub struct BuildError {
     text: Cow<'static, str>,
 }
 
-/// What sort of reason a [`BuildError`] gives.
+/// What sort of reason a [`BuildError`] gives, where there is an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BuildErrorKind {
@@ -104,7 +114,7 @@ impl BuildError {
         Self::new(BuildErrorKind::TooDeep, text)
     }
 
-    /// What sort of reason it is.
+    /// What sort of reason it is: see the example of [`BuildError`].
     #[must_use]
     pub fn kind(&self) -> BuildErrorKind {
         self.kind

@@ -8,6 +8,28 @@ use serde::{Serialize, de::DeserializeOwned};
 /// Implemented for every type that has `Serialize`, `DeserializeOwned`, `Send` and `'static`. In
 /// this process such values are moved, and never encoded.
 ///
+/// ```
+/// use concurrent_futures::{Executor, ProcessPoolExecutor};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Picture {
+///     width: u32,
+///     height: u32,
+/// }
+///
+/// fn halved(picture: Picture) -> Picture {
+///     Picture { width: picture.width / 2, height: picture.height / 2 }
+/// }
+///
+/// let pool = ProcessPoolExecutor::new(1);
+/// let picture = pool.submit(halved, Picture { width: 800, height: 600 }).result()?;
+/// assert_eq!((picture.width, picture.height), (400, 300));
+/// # Ok::<(), concurrent_futures::TaskError>(())
+/// ```
+///
+/// Other types are refused when the program is built:
+///
 /// ```compile_fail,E0277
 /// use concurrent_futures::{Executor, InlineExecutor};
 ///
@@ -17,7 +39,8 @@ use serde::{Serialize, de::DeserializeOwned};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel between executors",
     label = "needs `serde::Serialize`, `serde::de::DeserializeOwned`, `Send` and `'static`",
-    note = "derive `Serialize` and `Deserialize` for it, or stay on threads with `ThreadPoolExecutor::spawn`"
+    note = "derive `Serialize` and `Deserialize` for a type of yours, or stay on threads with `ThreadPoolExecutor::spawn`",
+    note = "give what a reference refers to: `String` for `&str`, `items.iter().cloned()` for `items.iter()`"
 )]
 pub trait Portable: Serialize + DeserializeOwned + Send + 'static {}
 
@@ -68,6 +91,12 @@ pub trait TaskFn<Args, Marker>: Copy + Send + Sync + 'static {
     type Output;
 
     /// Calls the function.
+    ///
+    /// ```
+    /// use concurrent_futures::TaskFn;
+    ///
+    /// assert_eq!(u64::pow.call((2, 10)), 1024);
+    /// ```
     fn call(self, args: Args) -> Self::Output;
 }
 
@@ -120,6 +149,23 @@ spread!(A B C D E G H I);
 /// A `Result`: what a function returns that is submitted with
 /// [`try_submit`](super::Executor::try_submit).
 ///
+/// Any error will do that converts into a [`BoxError`], text included:
+///
+/// ```
+/// use concurrent_futures::{Executor, InlineExecutor};
+///
+/// fn half(number: u32) -> Result<u32, String> {
+///     if number % 2 == 0 { Ok(number / 2) } else { Err(format!("{number} is odd")) }
+/// }
+///
+/// let executor = InlineExecutor::new();
+/// assert_eq!(executor.try_submit(half, 4).result()?, 2);
+/// assert!(executor.try_submit(half, 3).result().unwrap_err().is_failed());
+/// # Ok::<(), concurrent_futures::TaskError>(())
+/// ```
+///
+/// A function that cannot fail is refused when the program is built:
+///
 /// ```compile_fail,E0277
 /// use concurrent_futures::{Executor, InlineExecutor};
 ///
@@ -135,6 +181,13 @@ pub trait Fallible {
     type Value;
 
     /// The value, or the error as a boxed one.
+    ///
+    /// ```
+    /// use concurrent_futures::Fallible;
+    ///
+    /// let result: Result<u32, &str> = Err("no luck");
+    /// assert_eq!(result.into_result().unwrap_err().to_string(), "no luck");
+    /// ```
     ///
     /// # Errors
     /// The function's own error.

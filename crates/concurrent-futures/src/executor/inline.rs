@@ -8,6 +8,7 @@ use super::submit::Executor;
 use crate::error::{Rejection, TaskError};
 use crate::id::OwnerId;
 use crate::task::{Outcome, Recorder, TaskFuture, TaskInfo};
+use std::fmt;
 
 /// Runs each task on the calling thread, before `submit` returns: for tests, and for programs that
 /// must not start threads.
@@ -22,7 +23,7 @@ use crate::task::{Outcome, Recorder, TaskFuture, TaskInfo};
 /// assert_eq!(future.result()?, 1024);
 /// # Ok::<(), concurrent_futures::TaskError>(())
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct InlineExecutor {
     admission: Admission,
 }
@@ -37,7 +38,7 @@ impl Recorder for Unrecorded {
 }
 
 impl InlineExecutor {
-    /// An executor that runs tasks where they are submitted.
+    /// An executor that runs tasks where they are submitted: see the example of [`InlineExecutor`].
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -103,5 +104,11 @@ impl Executor for InlineExecutor {
         let why = TaskError::rejected(Rejection::ShutDown);
         self.admission.close(&why);
         TaskFuture::ready(Ok(()))
+    }
+}
+
+impl fmt::Debug for InlineExecutor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InlineExecutor").finish_non_exhaustive()
     }
 }

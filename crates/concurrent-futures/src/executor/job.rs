@@ -12,7 +12,114 @@ use crate::task;
 ///
 /// The function is a type of no size, so that whoever knows the type can make the function anew;
 /// the arguments and the output are values that can be encoded. Users do not meet this trait: it is
-/// the seam for back ends, which implement [`Executor::execute`](super::Executor::execute).
+/// the seam for back ends, which implement [`Executor::execute`](super::Executor::execute). A small one,
+/// without time limits:
+///
+/// ```
+/// use concurrent_futures::{
+///     Admission, Chunk, Executor, Job, Place, Portable, Promise, Rejection, Shutdown, TaskError,
+///     TaskFuture, TaskOptions,
+/// };
+/// use std::thread;
+/// use std::time::Instant;
+///
+/// const LIMIT: usize = 8;
+///
+/// /// Runs each task on a thread of its own, and refuses more than a few at a time.
+/// #[derive(Clone)]
+/// struct OwnThreads {
+///     admission: Admission,
+/// }
+///
+/// impl OwnThreads {
+///     fn start<T: Send + 'static>(
+///         &self,
+///         reserved: Option<Place>,
+///         body: impl FnOnce() -> Result<T, TaskError> + Send + 'static,
+///     ) -> TaskFuture<T> {
+///         let (promise, future) = Promise::new();
+///         let admitted = match self.admission.closed() {
+///             Some(why) => Err(why.clone()),
+///             None => self.admission.admit(reserved, 0),
+///         };
+///         match admitted {
+///             Ok(place) => {
+///                 // A panic drops the promise, which is an error of its future.
+///                 thread::spawn(move || {
+///                     if promise.start() {
+///                         let result = body();
+///                         drop(place);
+///                         match result {
+///                             Ok(value) => drop(promise.fulfil(value)),
+///                             Err(error) => drop(promise.fail(error)),
+///                         }
+///                     }
+///                 });
+///             }
+///             Err(error) => drop(promise.fail(error)),
+///         }
+///         future
+///     }
+/// }
+///
+/// impl Executor for OwnThreads {
+///     fn max_workers(&self) -> usize {
+///         LIMIT
+///     }
+///
+///     fn admission(&self) -> &Admission {
+///         &self.admission
+///     }
+///
+///     fn execute<J: Job>(
+///         &self,
+///         job: J,
+///         place: Option<Place>,
+///         _options: &TaskOptions,
+///     ) -> TaskFuture<J::Output> {
+///         let (function, args) = job.into_parts();
+///         self.start(place, move || J::call(function, args))
+///     }
+///
+///     fn execute_fn<A: Portable, T: Portable>(
+///         &self,
+///         function: fn(A) -> T,
+///         argument: A,
+///         place: Option<Place>,
+///         _options: &TaskOptions,
+///     ) -> TaskFuture<T> {
+///         self.start(place, move || Ok(function(argument)))
+///     }
+///
+///     fn execute_chunk<J: Job>(
+///         &self,
+///         function: J::Function,
+///         items: Vec<J::Args>,
+///         place: Option<Place>,
+///         _options: &TaskOptions,
+///     ) -> TaskFuture<Chunk<J::Output>> {
+///         self.start(place, move || {
+///             let start = Instant::now();
+///             let results = items.into_iter().map(|item| J::call(function, item)).collect();
+///             Ok(Chunk { results, time: start.elapsed() })
+///         })
+///     }
+///
+///     /// Waits for nothing.
+///     fn shutdown(&self, _how: Shutdown) -> TaskFuture<()> {
+///         self.admission.close(&TaskError::rejected(Rejection::ShutDown));
+///         let (promise, future) = Promise::new();
+///         drop(promise.fulfil(()));
+///         future
+///     }
+/// }
+///
+/// let executor = OwnThreads { admission: Admission::new(LIMIT, Some(0), None) };
+/// assert_eq!(executor.submit(u64::pow, (2, 10)).result()?, 1024);
+/// let squares: Result<Vec<u64>, _> = executor.map(|n: u64| n * n, 1..=4).into_iter().collect();
+/// assert_eq!(squares?, [1, 4, 9, 16]);
+/// # Ok::<(), TaskError>(())
+/// ```
 pub trait Job: Send + 'static {
     /// The function: a type of no size.
     type Function: Copy + Send + Sync + 'static;
@@ -21,10 +128,10 @@ pub trait Job: Send + 'static {
     /// The value that the task gives.
     type Output: Portable;
 
-    /// The function and its arguments, apart.
+    /// The function and its arguments, apart: see the example of [`Job`].
     fn into_parts(self) -> (Self::Function, Self::Args);
 
-    /// Calls the function. It may panic.
+    /// Calls the function: see the example of [`Job`]. It may panic.
     ///
     /// # Errors
     /// The function's own error, as a [failed](TaskError::is_failed) one.
@@ -89,7 +196,7 @@ where
     }
 }
 
-/// What a chunk of items gave.
+/// What a chunk of items gave: see the example of [`Job`].
 #[derive(Debug)]
 pub struct Chunk<T> {
     /// A result for each item, in their order.

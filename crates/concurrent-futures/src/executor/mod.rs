@@ -5,6 +5,8 @@ mod building;
 mod function;
 mod inline;
 mod job;
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(all(test, concurrent_futures_loom))]
 mod models;
 mod observer;
@@ -29,6 +31,9 @@ pub use task_context::TaskContext;
 
 pub(crate) use function::assert_captures_nothing;
 pub(crate) use job::{Call, TryCall, run_chunk};
+#[cfg(feature = "metrics")]
+pub(crate) use metrics::{Kind, Metrics, Snapshot};
+pub(crate) use observer::Observers;
 pub(crate) use ranked::{Ranked, Taken};
 pub(crate) use stats::{GROUPING_POWER, MAX_VALUE_POWER};
 pub(crate) use submit::{submit, try_submit};

@@ -33,12 +33,12 @@ pub struct TaskOptions {
 }
 
 impl TaskOptions {
-    /// No name, no time limits, the priority 0, no retries.
+    /// No name, no time limits, the priority 0, no retries: see the example of [`TaskOptions`].
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A name for errors, logs and observers.
+    /// A name for errors, logs and observers: see [`TaskError::task_name`](crate::TaskError::task_name).
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
         self
@@ -46,14 +46,42 @@ impl TaskOptions {
 
     /// How long the task may wait for a worker. Then it is dropped from the queue, and its future
     /// gives an error with the clock [`Queue`](crate::Clock::Queue).
+    ///
+    /// ```
+    /// use concurrent_futures::{Clock, Executor, TaskOptions, ThreadPoolExecutor};
+    /// use std::sync::mpsc::channel;
+    /// use std::time::Duration;
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let (open, gate) = channel::<()>();
+    /// let busy = pool.spawn(move || gate.recv());
+    /// let hurried = pool.with(TaskOptions::new().queue_timeout(Duration::from_millis(1)));
+    /// let error = hurried.submit(u64::pow, (2, 10)).result().unwrap_err();
+    /// assert_eq!(error.clock(), Some(Clock::Queue));
+    /// # drop(open);
+    /// # assert!(busy.result()?.is_err());
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
     pub fn queue_timeout(mut self, limit: Duration) -> Self {
         self.queue_timeout = Some(limit);
         self
     }
 
     /// How long the task may run. Then its future gives an error with the clock
-    /// [`Run`](crate::Clock::Run), and the task is asked to stop. On a thread it may go on, and keeps
-    /// its worker until it ends. For a `map`, this counts for each item.
+    /// [`Run`](crate::Clock::Run). In a worker process the task is ended with its process; on a thread it is
+    /// asked to stop, may go on, and keeps its worker until it ends. For a `map`, this counts for each item.
+    ///
+    /// ```
+    /// use concurrent_futures::{Clock, Executor, ProcessPoolExecutor, TaskOptions};
+    /// use std::time::Duration;
+    ///
+    /// let pool = ProcessPoolExecutor::new(1);
+    /// let limited = pool.with(TaskOptions::new().run_timeout(Duration::from_millis(10)));
+    /// let error = limited.submit(std::thread::sleep, Duration::from_secs(60)).result().unwrap_err();
+    /// assert_eq!(error.clock(), Some(Clock::Run));
+    /// assert_eq!(pool.submit(u64::pow, (2, 10)).result()?, 1024);
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
     pub fn run_timeout(mut self, limit: Duration) -> Self {
         self.run_timeout = Some(limit);
         self
@@ -150,6 +178,16 @@ impl TaskOptions {
 /// How to shut an executor down: for [`Executor::shutdown`](super::Executor::shutdown).
 ///
 /// By default the tasks that were taken are run, and waited for.
+///
+/// ```
+/// use concurrent_futures::{Executor, Shutdown, ThreadPoolExecutor};
+/// use std::time::Duration;
+///
+/// let pool = ThreadPoolExecutor::new(2);
+/// let how = Shutdown::new().cancel_pending(true).deadline(Duration::from_secs(60));
+/// pool.blocking_shutdown(how)?;
+/// # Ok::<(), concurrent_futures::TaskError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Shutdown {
@@ -169,26 +207,36 @@ impl Default for Shutdown {
 }
 
 impl Shutdown {
-    /// Runs all tasks that were taken, and waits for them.
+    /// Runs all tasks that were taken, and waits for them: see the example of [`Shutdown`].
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Whether to wait until all workers are gone. If not, the tasks that were taken still run, and
     /// their futures resolve.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, Shutdown, ThreadPoolExecutor};
+    ///
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let future = pool.submit(u64::pow, (2, 10));
+    /// pool.blocking_shutdown(Shutdown::new().wait(false))?;
+    /// assert_eq!(future.result()?, 1024);
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
     pub fn wait(mut self, wait: bool) -> Self {
         self.wait = wait;
         self
     }
 
-    /// Whether to cancel the tasks that have not started.
+    /// Whether to cancel the tasks that have not started: see the example of [`Shutdown`].
     pub fn cancel_pending(mut self, cancel: bool) -> Self {
         self.cancel_pending = cancel;
         self
     }
 
     /// How long to wait. Afterwards the shutdown goes on unobserved, and the wait gives an error
-    /// with the clock [`Wait`](crate::Clock::Wait).
+    /// with the clock [`Wait`](crate::Clock::Wait). See the example of [`Shutdown`].
     pub fn deadline(mut self, limit: Duration) -> Self {
         self.deadline = Some(limit);
         self

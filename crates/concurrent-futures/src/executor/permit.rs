@@ -49,12 +49,21 @@ impl<E: Executor> Permit<E> {
     }
 
     /// Gives the task options.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, TaskOptions, ThreadPoolExecutor};
+    ///
+    /// let pool = ThreadPoolExecutor::builder().max_workers(1).queue_limit(0).build()?;
+    /// let permit = pool.blocking_reserve()?.with(TaskOptions::new().name("power"));
+    /// assert_eq!(permit.submit(u64::pow, (2, 10)).result()?, 1024);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn with(mut self, options: TaskOptions) -> Self {
         self.options = options;
         self
     }
 
-    /// As [`Executor::submit`].
+    /// As [`Executor::submit`]: see the example of [`Permit`].
     pub fn submit<F, Args, Marker>(self, function: F, args: Args) -> TaskFuture<F::Output>
     where
         F: TaskFn<Args, Marker, Output: Portable>,

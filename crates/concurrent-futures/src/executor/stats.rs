@@ -23,6 +23,8 @@ pub(crate) const MAX_VALUE_POWER: u8 = 47;
 /// pool.submit(u64::pow, (2, 10)).result()?;
 /// let stats = pool.stats();
 /// assert_eq!(stats.submitted(), 1);
+/// assert_eq!(stats.rejected(), 0);
+/// assert_eq!((stats.workers(), stats.max_workers()), (1, 2));
 /// assert_eq!(stats.finished_with(Outcome::Succeeded), 1);
 /// assert_eq!(stats.queued() + stats.running() + stats.finished(), stats.submitted());
 /// # Ok::<(), concurrent_futures::TaskError>(())
@@ -64,37 +66,37 @@ impl Stats {
         }
     }
 
-    /// Tasks that the executor has taken.
+    /// Tasks that the executor has taken. See the example of [`Stats`].
     #[must_use]
     pub fn submitted(&self) -> u64 {
         self.submitted
     }
 
-    /// Tasks that wait for a worker.
+    /// Tasks that wait for a worker. See the example of [`Stats`].
     #[must_use]
     pub fn queued(&self) -> u64 {
         self.submitted - self.taken
     }
 
-    /// Tasks that run, and whose futures wait for them.
+    /// Tasks that run, and whose futures wait for them. See the example of [`Stats`].
     #[must_use]
     pub fn running(&self) -> u64 {
         self.taken - self.finished()
     }
 
-    /// Tasks that are over, whichever way.
+    /// Tasks that are over, whichever way. See the example of [`Stats`].
     #[must_use]
     pub fn finished(&self) -> u64 {
         self.finished.iter().sum()
     }
 
-    /// Tasks that are over in this way.
+    /// Tasks that are over in this way. See the example of [`Stats`].
     #[must_use]
     pub fn finished_with(&self, outcome: Outcome) -> u64 {
         self.finished[outcome as usize]
     }
 
-    /// Tasks that the executor has not taken; they are not counted as submitted.
+    /// Tasks that the executor has not taken; they are not counted as submitted. See the example of [`Stats`].
     #[must_use]
     pub fn rejected(&self) -> u64 {
         self.rejected
@@ -102,6 +104,15 @@ impl Stats {
 
     /// How often a task, or an item of a map, was run again because it was lost with its worker: see
     /// [`TaskOptions::retries`](crate::TaskOptions::retries).
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ProcessPoolExecutor, TaskOptions};
+    ///
+    /// let pool = ProcessPoolExecutor::new(1);
+    /// let twice = pool.with(TaskOptions::new().retries(1));
+    /// assert!(twice.submit(|| -> u32 { std::process::abort() }, ()).result().is_err());
+    /// assert_eq!(pool.stats().retried(), 1);
+    /// ```
     #[must_use]
     pub fn retried(&self) -> u64 {
         self.retried
@@ -109,25 +120,36 @@ impl Stats {
 
     /// Bodies that run, those included whose task's time is over. Several may be on one thread: a task
     /// that waits for another of its pool may run it in place.
+    ///
+    /// ```
+    /// use concurrent_futures::ThreadPoolExecutor;
+    ///
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let inner = pool.clone();
+    /// let stats = pool.spawn(move || inner.stats()).result()?;
+    /// assert_eq!((stats.workers(), stats.occupied(), stats.idle()), (1, 1, 0));
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
     #[must_use]
     pub fn occupied(&self) -> usize {
         self.occupied
     }
 
-    /// Workers that exist, but for [extra](Self::extra_workers) ones.
+    /// Workers that exist, but for [extra](Self::extra_workers) ones. See the example of [`Stats`].
     #[must_use]
     pub fn workers(&self) -> usize {
         self.workers
     }
 
-    /// Workers that look or wait for work, those included that are about to begin.
+    /// Workers that look or wait for work, those included that are about to begin. See the example of
+    /// [`occupied`](Self::occupied).
     #[must_use]
     pub fn idle(&self) -> usize {
         self.idle
     }
 
     /// Workers of a thread pool that wait, by a wait of this crate: for tasks of this or another pool, for
-    /// a place, for the end of a pool.
+    /// a place, for the end of a pool. See the example of [`extra_workers`](Self::extra_workers).
     #[must_use]
     pub fn blocked(&self) -> usize {
         self.blocked
@@ -157,20 +179,22 @@ impl Stats {
         self.extra_workers
     }
 
-    /// Workers that may exist at the same time, but for [extra](Self::extra_workers) ones.
+    /// Workers that may exist at the same time, but for [extra](Self::extra_workers) ones. See the example of
+    /// [`Stats`].
     #[must_use]
     pub fn max_workers(&self) -> usize {
         self.max_workers
     }
 
     /// How long tasks waited for a worker. Measured for one task in sixteen, and for every one if
-    /// the pool has an observer.
+    /// the pool has an observer; in processes, for those that ran to their end. See the example of
+    /// [`Times`].
     #[must_use]
     pub fn waiting_times(&self) -> &Times {
         &self.waiting_times
     }
 
-    /// How long bodies ran.
+    /// How long bodies ran, measured for every one: see the example of [`Times`].
     #[must_use]
     pub fn running_times(&self) -> &Times {
         &self.running_times
@@ -212,6 +236,21 @@ impl fmt::Debug for Finished<'_> {
 }
 
 /// A distribution of times.
+///
+/// ```
+/// use concurrent_futures::{Executor, ThreadPoolExecutor};
+/// use std::time::Duration;
+///
+/// let pool = ThreadPoolExecutor::new(1);
+/// for _ in 0..100 {
+///     pool.submit(u64::pow, (2, 10)).result()?;
+/// }
+/// let stats = pool.stats();
+/// assert_eq!(stats.running_times().count(), 100);
+/// assert!(stats.running_times().quantile(0.5) < Some(Duration::from_secs(1)));
+/// assert!(stats.waiting_times().count() <= 100);
+/// # Ok::<(), concurrent_futures::TaskError>(())
+/// ```
 #[derive(Clone)]
 pub struct Times(pub(crate) Histogram);
 
@@ -221,7 +260,7 @@ impl Times {
         Self(histogram.expect("the powers are valid"))
     }
 
-    /// How many times were measured.
+    /// How many times were measured: see the example of [`Times`].
     #[must_use]
     pub fn count(&self) -> u64 {
         self.0.as_slice().iter().sum()

@@ -54,12 +54,18 @@ use crate::task::TaskFuture;
 /// not be captured, even though it has no size. [`submit_fn`](Self::submit_fn) has no such gap.
 pub trait Executor: Clone + Send + Sync + 'static {
     /// How many tasks may run at the same time.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ThreadPoolExecutor};
+    ///
+    /// assert_eq!(ThreadPoolExecutor::new(4).max_workers(), 4);
+    /// ```
     fn max_workers(&self) -> usize;
 
-    /// How many tasks it takes: see [`Admission`]. For back ends.
+    /// How many tasks it takes: see [`Admission`]. For back ends: see the example of [`Job`].
     fn admission(&self) -> &Admission;
 
-    /// Runs a job: what the other methods come down to. For back ends.
+    /// Runs a job: what the other methods come down to. For back ends: see the example of [`Job`].
     ///
     /// Without a place that was reserved for it, the executor [admits](Admission::admit) the task, or
     /// rejects it.
@@ -70,7 +76,8 @@ pub trait Executor: Clone + Send + Sync + 'static {
         options: &TaskOptions,
     ) -> TaskFuture<J::Output>;
 
-    /// Runs a function pointer: what [`submit_fn`](Self::submit_fn) comes down to. For back ends.
+    /// Runs a function pointer: what [`submit_fn`](Self::submit_fn) comes down to. For back ends: see the
+    /// example of [`Job`].
     fn execute_fn<A: Portable, T: Portable>(
         &self,
         function: fn(A) -> T,
@@ -80,7 +87,7 @@ pub trait Executor: Clone + Send + Sync + 'static {
     ) -> TaskFuture<T>;
 
     /// Runs a function on several items one after another, as one task with a result for each
-    /// item: what maps come down to. For back ends.
+    /// item: what maps come down to. For back ends: see the example of [`Job`].
     ///
     /// An item that fails or panics leaves the others alone. Once the task is asked to stop, the
     /// items that have not begun are cancelled.
@@ -116,6 +123,16 @@ pub trait Executor: Clone + Send + Sync + 'static {
     fn shutdown(&self, how: Shutdown) -> TaskFuture<()>;
 
     /// As [`shutdown`](Self::shutdown), and blocks until the wait is over.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, Shutdown, ThreadPoolExecutor};
+    ///
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let future = pool.submit(u64::pow, (2, 10));
+    /// pool.blocking_shutdown(Shutdown::new())?;
+    /// assert!(future.is_done());
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
     ///
     /// # Errors
     /// As the future of `shutdown`; and in async code, where blocking would stop the runtime. The
@@ -220,15 +237,40 @@ pub trait Executor: Clone + Send + Sync + 'static {
 
     /// As [`reserve`](Self::reserve), without waiting.
     ///
+    /// ```
+    /// use concurrent_futures::{Executor, Rejection, ThreadPoolExecutor};
+    ///
+    /// let pool = ThreadPoolExecutor::builder().max_workers(1).queue_limit(0).build()?;
+    /// let permit = pool.try_reserve()?;
+    /// let error = pool.try_reserve().unwrap_err();
+    /// assert_eq!(error.rejection(), Some(Rejection::QueueFull));
+    /// assert_eq!(permit.submit(u64::pow, (2, 10)).result()?, 1024);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// A [rejection](TaskError::is_rejected): [`QueueFull`](crate::Rejection::QueueFull), also while
     /// others wait, or the reason why the executor takes nothing any more.
     fn try_reserve(&self) -> Result<Permit<Self>, TaskError> {
-        let place = self.admission().try_enter()?;
+        let admission = self.admission();
+        let place = admission
+            .try_enter()
+            .inspect_err(|_| admission.count_refused())?;
         Ok(Permit::new(self, place))
     }
 
     /// As [`reserve`](Self::reserve), and blocks while it waits.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ThreadPoolExecutor};
+    ///
+    /// // At any time 2 tasks run and 10 are queued, however many are submitted.
+    /// let pool = ThreadPoolExecutor::builder().max_workers(2).queue_limit(10).build()?;
+    /// for n in 0..1_000 {
+    ///     pool.blocking_reserve()?.submit(u64::wrapping_pow, (n, 3)).detach();
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As `reserve`; where it would have to wait in async code, which would stop the runtime; and in a
@@ -263,6 +305,16 @@ pub trait Executor: Clone + Send + Sync + 'static {
 
     /// As [`map`](Self::map), for a function that returns a `Result`: its error takes the place of
     /// the item's result.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ThreadPoolExecutor};
+    ///
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let texts = ["7", "seven"].map(String::from);
+    /// let numbers: Vec<_> = pool.try_map(|text: String| text.parse::<u32>(), texts).into_iter().collect();
+    /// assert_eq!(*numbers[0].as_ref().unwrap(), 7);
+    /// assert!(numbers[1].as_ref().unwrap_err().is_failed());
+    /// ```
     fn try_map<F, I, Marker>(
         &self,
         function: F,
@@ -291,6 +343,20 @@ pub trait Executor: Clone + Send + Sync + 'static {
 }
 
 /// The methods of an executor that submit, with options: made by [`Executor::with`].
+///
+/// Several tasks may have the same:
+///
+/// ```
+/// use concurrent_futures::{Executor, TaskOptions, ThreadPoolExecutor};
+/// use std::time::Duration;
+///
+/// let pool = ThreadPoolExecutor::new(2);
+/// let limited = pool.with(TaskOptions::new().queue_timeout(Duration::from_secs(60)));
+/// let one = limited.submit(u64::pow, (2, 10));
+/// let other = limited.try_submit(|text: String| text.parse::<u64>(), "7".to_owned());
+/// assert_eq!(one.result()? + other.result()?, 1031);
+/// # Ok::<(), concurrent_futures::TaskError>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct WithOptions<'a, E> {
@@ -299,7 +365,7 @@ pub struct WithOptions<'a, E> {
 }
 
 impl<'a, E: Executor> WithOptions<'a, E> {
-    /// As [`Executor::submit`].
+    /// As [`Executor::submit`]: see the example of [`WithOptions`].
     pub fn submit<F, Args, Marker>(&self, function: F, args: Args) -> TaskFuture<F::Output>
     where
         F: TaskFn<Args, Marker, Output: Portable>,
@@ -357,7 +423,17 @@ impl<'a, E: Executor> WithOptions<'a, E> {
         self.clone().mapping().try_map(function, items)
     }
 
-    /// A `map` with these options for each item, and more of its own.
+    /// A `map` with these options for each item, and more of its own: see [`Mapping`].
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, TaskOptions, ThreadPoolExecutor};
+    ///
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let named = TaskOptions::new().name("square");
+    /// let squares = pool.with(named).mapping().unordered().map(|n: u64| n * n, 1..=4);
+    /// assert_eq!(squares.into_iter().sum::<Result<u64, _>>()?, 30);
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
     pub fn mapping(self) -> Mapping<'a, E> {
         Mapping::new(self.executor, self.options)
     }

@@ -75,10 +75,12 @@ pub trait TaskContext: 'static {
     /// ended.
     type Guard: 'static;
 
-    /// The value at this moment, on the thread that submits; `None` if the task shall have none.
+    /// The value at this moment, on the thread that submits; `None` if the task shall have none. See the
+    /// example of [`TaskContext`].
     fn capture() -> Option<Self::Value>;
 
-    /// Makes the value that of the calling thread, which runs the body next.
+    /// Makes the value that of the calling thread, which runs the body next. See the example of
+    /// [`TaskContext`].
     fn enter(value: Self::Value) -> Self::Guard;
 }
 

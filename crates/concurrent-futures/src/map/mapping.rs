@@ -51,7 +51,8 @@ impl<'a, E: Executor> Mapping<'a, E> {
     }
 
     /// Fixes how many items may be on their way: pulled, with their results not taken. Otherwise
-    /// two for each worker, and up to about 10 ms of work for each once their times are known.
+    /// two for each worker, and up to about 10 ms of work for each once their times are known. See the
+    /// example of [`Mapping`].
     ///
     /// # Panics
     /// If `items` is 0.
@@ -64,7 +65,8 @@ impl<'a, E: Executor> Mapping<'a, E> {
         self
     }
 
-    /// Fixes how many items make one task; results are the same for any number.
+    /// Fixes how many items make one task; results are the same for any number. See the example of
+    /// [`Mapping`].
     ///
     /// Otherwise it is found while the map runs: chunks begin with one item and grow to about half
     /// a millisecond of work, to at most half of a worker's share of the window, and shrink towards
@@ -82,7 +84,8 @@ impl<'a, E: Executor> Mapping<'a, E> {
         self
     }
 
-    /// Gives results as they come. The index of a failed item is in its error.
+    /// Gives results as they come. The index of a failed item is in its error. See the example of
+    /// [`Mapping`].
     pub fn unordered(mut self) -> Self {
         self.ordered = false;
         self
@@ -90,6 +93,19 @@ impl<'a, E: Executor> Mapping<'a, E> {
 
     /// Ends with an error when `limit`, counted from the call to `map`, is over. Results that are
     /// there in time are given first; items that have not started never run.
+    ///
+    /// ```
+    /// use concurrent_futures::{Clock, Executor, ProcessPoolExecutor};
+    /// use std::time::Duration;
+    ///
+    /// let pool = ProcessPoolExecutor::new(1);
+    /// let limited = pool.mapping().timeout(Duration::from_millis(10));
+    /// let mut slow = limited.map(std::thread::sleep, [Duration::from_secs(60); 3]);
+    /// let error = slow.blocking_next().unwrap().unwrap_err();
+    /// assert_eq!(error.clock(), Some(Clock::Wait));
+    /// assert!(slow.blocking_next().is_none());
+    /// # pool.kill_workers();
+    /// ```
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
         self

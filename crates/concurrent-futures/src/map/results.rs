@@ -14,6 +14,8 @@ use super::turn::Turn;
 use crate::error::{Clock, TaskError};
 use crate::executor::{Chunk, Place, TaskOptions};
 use crate::panic;
+#[cfg(feature = "indicatif")]
+use crate::progress::sealed::Tracked;
 use crate::task::{TaskFuture, block_until};
 use crate::time::{Deadline, Expiry};
 
@@ -61,6 +63,22 @@ struct Pulled<A> {
 /// A failed item leaves the others alone; its error knows its [`index`](TaskError::index). A panic
 /// of the input is an error in the place of the item that it would have given, and ends the input.
 /// Dropping a map cancels the items that have not started.
+///
+/// ```
+/// use concurrent_futures::{Executor, ThreadPoolExecutor};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), concurrent_futures::TaskError> {
+/// let pool = ThreadPoolExecutor::new(2);
+/// let mut squares = pool.map(|n: u64| n * n, 1..);
+/// while let Some(square) = squares.next().await {
+///     if square? > 1_000 {
+///         break;
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Cancel safety
 /// [`next`](Self::next) is cancel safe: a result that is not given stays.
@@ -110,14 +128,31 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
         map
     }
 
-    /// The next result; `None` after the last.
+    /// The next result; `None` after the last. See the example of [`Map`].
+    ///
+    /// # Cancel safety
+    /// A wait that is given up loses nothing: the result stays.
     pub async fn next(&mut self) -> Option<Result<T, TaskError>> {
         let next = Next(self);
         std::future::poll_fn(|context| next.0.poll_result(context)).await
     }
 
-    /// Blocks until the next result is there. In async code, where blocking would stop the runtime,
-    /// gives an error; nothing is lost by that.
+    /// Blocks until the next result is there; `None` after the last.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ThreadPoolExecutor};
+    ///
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let mut squares = pool.map(|n: u64| n * n, 1..=3);
+    /// while let Some(square) = squares.blocking_next() {
+    ///     assert!(square? <= 9);
+    /// }
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The item's own; and [`is_would_block`](TaskError::is_would_block) in async code, where blocking would
+    /// stop the runtime: nothing is lost by that.
     pub fn blocking_next(&mut self) -> Option<Result<T, TaskError>> {
         // Most results come with others of their chunk, and then nothing has to be prepared for a
         // wait.
@@ -153,10 +188,10 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
     /// Pulls items until the window is full, or a chunk has to wait for a place.
     fn fill(&mut self) {
         self.fill_at = usize::MAX;
-        if let Some(pulled) = self.pending.take()
-            && !self.submit(pulled)
-        {
-            return;
+        if let Some(pulled) = self.pending.take() {
+            if !self.submit(pulled) {
+                return;
+            }
         }
         self.planner
             .set_workers((self.dispatch.max_workers)(&self.dispatch.executor));
@@ -224,9 +259,10 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
             let future = submit(executor, items, place, options);
             self.in_flight.push(span, future);
         }
-        if let Some(error) = end
-            && let Some(span) = self.next_span(1)
-        {
+        let Some(error) = end else {
+            return;
+        };
+        if let Some(span) = self.next_span(1) {
             let error = error.at_index(span.start);
             self.in_flight.push(span, TaskFuture::ready(Err(error)));
         }
@@ -327,6 +363,24 @@ impl<E, I: Iterator, T: Send + 'static> Stream for Map<E, I, T> {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_result(context)
+    }
+}
+
+#[cfg(feature = "indicatif")]
+impl<E, I: Iterator, T> Tracked for Map<E, I, T> {
+    fn given(&self) -> usize {
+        self.given
+    }
+
+    fn left(&self) -> Option<usize> {
+        let to_pull = self.items.as_ref().map_or(Some(0), |items| {
+            let (least, most) = panic::guard(|| items.size_hint()).ok()?;
+            (most == Some(least)).then_some(least)
+        })?;
+        let pending = self.pending.as_ref().map_or(0, |pulled| {
+            pulled.items.len() + usize::from(pulled.end.is_some())
+        });
+        to_pull.checked_add(self.pulled - self.given + pending)
     }
 }
 

@@ -37,10 +37,10 @@ impl Turn {
     /// A place, when there is one. Without one it goes on where there will never be any: once the executor
     /// is closed, which rejects what comes, and in a task that is itself what makes its pool full.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Place> {
-        if self.waiting.is_none()
-            && let Some(place) = self.take()
-        {
-            return Poll::Ready(place);
+        if self.waiting.is_none() {
+            if let Some(place) = self.take() {
+                return Poll::Ready(place);
+            }
         }
         let waiting = self.waiting.get_or_insert_with(|| self.admission.enter());
         Pin::new(waiting).poll(context).map(|result| {

@@ -2,24 +2,25 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::call::{Initialize, InitializerCall, encode};
+use super::call::encoded_call;
 use super::carried::{Capture, capture_into};
 use super::parent::{Options, Shared, cpus_of_each};
 use super::pool::ProcessPoolExecutor;
-use super::record::{Name, conjure, name_of};
+use super::record::Name;
 use super::sys::Limits;
 use super::{sys, worker};
 use crate::cpus;
-use crate::error::{BoxError, Direction, TaskError};
+use crate::error::TaskError;
 use crate::executor::{
-    BuildError, InitializerResult, Observer, Portable, TaskContext, TaskFn, assert_captures_nothing,
+    BuildError, InitializerResult, Observer, Observers, Portable, TaskContext, TaskFn,
 };
+#[cfg(feature = "metrics")]
+use crate::executor::{Kind, Metrics};
 
 const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(60);
 const DEFAULT_KILL_GRACE: Duration = Duration::from_secs(3);
@@ -45,8 +46,13 @@ const MOST_NAME: usize = 200;
 ///
 /// let pool = ProcessPoolExecutor::builder()
 ///     .max_workers(2)
+///     .name("resize")
 ///     .initializer(prepare, 3)
+///     .start_timeout(Duration::from_secs(120))
 ///     .env("RESIZE_QUALITY", "80")
+///     .env_remove("LD_PRELOAD")
+///     .current_dir("/")
+///     .idle_timeout(Duration::from_secs(5))
 ///     .kill_grace(Duration::from_millis(500))
 ///     .build()?;
 /// let quality = pool.submit(|| std::env::var("RESIZE_QUALITY").unwrap(), ());
@@ -68,6 +74,8 @@ pub struct ProcessPoolBuilder {
     queue_limit: Option<usize>,
     queue_bytes: Option<u64>,
     observer: Option<Arc<dyn Observer>>,
+    #[cfg(feature = "metrics")]
+    metrics: Option<String>,
     contexts: Vec<Capture>,
     finalizer: Option<Result<(Name, Vec<u8>), TaskError>>,
     capture_output: bool,
@@ -75,43 +83,6 @@ pub struct ProcessPoolBuilder {
     limits: Limits,
     max_memory_per_worker: Option<u64>,
     cpus_per_worker: Option<usize>,
-}
-
-/// An initializer, or a finalizer, whose function is made anew in the worker.
-struct Initializer<F, A, Marker> {
-    function: PhantomData<fn() -> F>,
-    argument: PhantomData<fn(A)>,
-    marker: PhantomData<fn() -> Marker>,
-}
-
-impl<F, A, Marker> Initialize for Initializer<F, A, Marker>
-where
-    F: TaskFn<A, Marker, Output: InitializerResult>,
-    A: Portable,
-    Marker: 'static,
-{
-    type Args = A;
-
-    fn run(argument: A) -> Result<(), BoxError> {
-        conjure::<F>().call(argument).into_result()
-    }
-}
-
-/// The call of an initializer or a finalizer, with its encoded argument.
-fn encoded_call<F, A, Marker>(function: F, argument: A) -> Result<(Name, Vec<u8>), TaskError>
-where
-    F: TaskFn<A, Marker, Output: InitializerResult>,
-    A: Portable,
-    Marker: 'static,
-{
-    assert_captures_nothing::<F>();
-    let _made_anew = function;
-    let mut bytes = Vec::new();
-    encode(&argument, &mut bytes, Direction::EncodeArguments)?;
-    Ok((
-        name_of::<InitializerCall<Initializer<F, A, Marker>>>(),
-        bytes,
-    ))
 }
 
 impl ProcessPoolBuilder {
@@ -130,6 +101,8 @@ impl ProcessPoolBuilder {
             queue_limit: None,
             queue_bytes: None,
             observer: None,
+            #[cfg(feature = "metrics")]
+            metrics: None,
             contexts: Vec::new(),
             finalizer: None,
             capture_output: false,
@@ -141,7 +114,7 @@ impl ProcessPoolBuilder {
     }
 
     /// How many worker processes there may be, which is how many tasks may run at the same time; at
-    /// least 1. They are started on demand.
+    /// least 1. They are started on demand. See the example of [`ProcessPoolBuilder`].
     ///
     /// By default the number of usable CPUs: the process's CPU affinity and the CPU quota of its
     /// control groups are respected, a fractional quota rounded up.
@@ -151,7 +124,8 @@ impl ProcessPoolBuilder {
     }
 
     /// The name of the workers in `ps` (its first 15 bytes), and the beginning of the names of the
-    /// pool's own threads. By default `pool-N` with a number for each pool.
+    /// pool's own threads. By default `pool-N` with a number for each pool. See the example of
+    /// [`ProcessPoolBuilder`].
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
@@ -159,7 +133,8 @@ impl ProcessPoolBuilder {
 
     /// Runs once in each worker process before its first task, with this argument. If it panics or
     /// returns an error, or is not done within the [start timeout](Self::start_timeout), the pool is
-    /// broken: queued and later tasks are rejected, with that error as the cause.
+    /// broken: queued and later tasks are rejected, with that error as the cause. See the example of
+    /// [`ProcessPoolBuilder`].
     ///
     /// The function is one that could be submitted: it captures nothing. Several arguments are a
     /// tuple, and none are `()`.
@@ -175,45 +150,57 @@ impl ProcessPoolBuilder {
 
     /// After how many tasks, or items of a map, a worker leaves and is replaced. Never, by default.
     /// Tasks are then handed over one at a time.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ProcessPoolExecutor};
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(1).max_tasks_per_worker(1).build()?;
+    /// let first = pool.submit(std::process::id, ()).result()?;
+    /// assert_ne!(pool.submit(std::process::id, ()).result()?, first);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn max_tasks_per_worker(mut self, tasks: usize) -> Self {
         self.max_tasks_per_worker = Some(tasks);
         self
     }
 
     /// Sets an environment variable of the workers, which otherwise have those of this process, and some that
-    /// say how many [CPUs](Self::cpus_per_worker) to use.
+    /// say how many [CPUs](Self::cpus_per_worker) to use. See the example of [`ProcessPoolBuilder`].
     pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.environment.push((key.into(), Some(value.into())));
         self
     }
 
-    /// Removes an environment variable from the workers.
+    /// Removes an environment variable from the workers. See the example of [`ProcessPoolBuilder`].
     pub fn env_remove(mut self, key: impl Into<OsString>) -> Self {
         self.environment.push((key.into(), None));
         self
     }
 
-    /// The directory in which workers begin; by default that of this process at their start.
+    /// The directory in which workers begin; by default that of this process at their start. See the
+    /// example of [`ProcessPoolBuilder`].
     pub fn current_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.current_dir = Some(path.into());
         self
     }
 
     /// How long a worker may take until it is ready for tasks, its initializer included: 60 seconds
-    /// by default.
+    /// by default. See the example of [`ProcessPoolBuilder`].
     pub fn start_timeout(mut self, limit: Duration) -> Self {
         self.start_timeout = limit;
         self
     }
 
     /// How long a worker that is ended has after SIGTERM before it gets SIGKILL: 3 seconds by
-    /// default. A worker that does not handle SIGTERM is gone at once.
+    /// default. A worker that does not handle SIGTERM is gone at once. See the example of
+    /// [`ProcessPoolBuilder`].
     pub fn kill_grace(mut self, time: Duration) -> Self {
         self.kill_grace = time;
         self
     }
 
-    /// How long a worker without work is kept: 60 seconds by default.
+    /// How long a worker without work is kept: 60 seconds by default. See the example of
+    /// [`ProcessPoolBuilder`].
     pub fn idle_timeout(mut self, time: Duration) -> Self {
         self.idle_timeout = time;
         self
@@ -221,6 +208,17 @@ impl ProcessPoolBuilder {
 
     /// The most bytes that an encoded argument or result may have: 2 GiB by default. What is larger
     /// is an error of its task, [too large](TaskError::is_too_large), before anything is sent.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ProcessPoolExecutor};
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(1).max_payload(1_000_000).build()?;
+    /// let length = |text: String| text.len();
+    /// assert_eq!(pool.submit(length, "x".repeat(900_000)).result()?, 900_000);
+    /// let error = pool.submit(length, "x".repeat(1_000_001)).result().unwrap_err();
+    /// assert!(error.is_too_large());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn max_payload(mut self, bytes: u64) -> Self {
         self.max_payload = bytes;
         self
@@ -241,19 +239,48 @@ impl ProcessPoolBuilder {
     /// default. A task is taken, or a place given, while it keeps less than this: so the last one may
     /// exceed it, and one that is larger than the limit is taken when nothing is kept. Those who have a
     /// permit already are not held back.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ProcessPoolExecutor, Rejection};
+    /// use std::time::Duration;
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(1).queue_bytes(1_000).build()?;
+    /// let slow = pool.submit(|_: Vec<u8>| std::thread::sleep(Duration::from_secs(60)), vec![0; 1_000]);
+    /// let error = pool.submit(u64::pow, (2, 10)).result().unwrap_err();
+    /// assert_eq!(error.rejection(), Some(Rejection::QueueFull));
+    /// slow.abort();
+    /// # Ok::<(), concurrent_futures::BuildError>(())
+    /// ```
     pub fn queue_bytes(mut self, bytes: u64) -> Self {
         self.queue_bytes = Some(bytes);
         self
     }
 
-    /// Is told what happens to each task.
+    /// Is told what happens to each task: see the example of [`Observer`].
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self
     }
 
+    /// Publishes what the pool does through the facade `metrics`, under this name:
+    /// [`ThreadPoolBuilder::metrics`](crate::ThreadPoolBuilder::metrics) says what there is. Needs the
+    /// feature `metrics`.
+    ///
+    /// ```
+    /// use concurrent_futures::ProcessPoolExecutor;
+    ///
+    /// let pool = ProcessPoolExecutor::builder().max_workers(2).metrics("resize").build()?;
+    /// pool.publish_metrics();
+    /// # Ok::<(), concurrent_futures::BuildError>(())
+    /// ```
+    #[cfg(feature = "metrics")]
+    pub fn metrics(mut self, name: impl Into<String>) -> Self {
+        self.metrics = Some(name.into());
+        self
+    }
+
     /// Carries this context from where a task is submitted to the worker that runs it. Several are
-    /// entered in this order. Initializers see none.
+    /// entered in this order. Initializers see none. See the example of [`TaskContext`].
     ///
     /// The values are encoded, and travel with each task: 4 KiB for all of them together. What is larger
     /// is an error of its task, [too large](TaskError::is_too_large).
@@ -509,7 +536,8 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// Makes the pool. No process is started before the first task.
+    /// Makes the pool. No process is started before the first task. See the example of
+    /// [`ProcessPoolBuilder`].
     ///
     /// # Errors
     /// For options that cannot be: 0 workers, 0 tasks a worker, no payload, no time to start, no bytes in
@@ -597,6 +625,15 @@ impl ProcessPoolBuilder {
             return Err(BuildError::too_deep(depth));
         }
         sys::Program::current().map_err(|error| BuildError::wrong_program(error.to_string()))?;
+        let observers = Observers::new(self.observer);
+        #[cfg(feature = "metrics")]
+        let observers = observers.and_metrics(self.metrics.map(|name| {
+            let kind = Kind {
+                has_processes: true,
+                has_places: self.queue_limit.is_some(),
+            };
+            Metrics::new(name, kind)
+        }));
         Ok(ProcessPoolExecutor::of(Shared::new(Options {
             max_workers: max_workers.into(),
             name: name.into(),
@@ -610,7 +647,7 @@ impl ProcessPoolBuilder {
             max_payload: self.max_payload,
             queue_limit: self.queue_limit,
             queue_bytes: self.queue_bytes,
-            observer: self.observer,
+            observers,
             contexts: self.contexts,
             finalizer,
             capture_output: self.capture_output,

@@ -6,10 +6,12 @@ use std::any::type_name;
 use std::marker::PhantomData;
 
 use super::items;
-use super::record::{Answer, Arguments, Callable, Name, conjure, find_pointer, name_of_pointer};
+use super::record::{
+    Answer, Arguments, Callable, Name, conjure, find_pointer, name_of, name_of_pointer,
+};
 use crate::codec::{self, Outside, Sink};
 use crate::error::{BoxError, Direction, TaskError, WireError};
-use crate::executor::{Chunk, Job, Portable};
+use crate::executor::{Chunk, InitializerResult, Job, Portable, TaskFn, assert_captures_nothing};
 use crate::panic;
 use crate::task::Encoded;
 
@@ -190,4 +192,44 @@ impl<J: Initialize> Callable for InitializerCall<J> {
             J::run(arguments).map_err(TaskError::failed)
         })
     }
+}
+
+/// An initializer, or a finalizer, whose function is made anew in the worker.
+struct Initializer<F, A, Marker> {
+    function: PhantomData<fn() -> F>,
+    argument: PhantomData<fn(A)>,
+    marker: PhantomData<fn() -> Marker>,
+}
+
+impl<F, A, Marker> Initialize for Initializer<F, A, Marker>
+where
+    F: TaskFn<A, Marker, Output: InitializerResult>,
+    A: Portable,
+    Marker: 'static,
+{
+    type Args = A;
+
+    fn run(argument: A) -> Result<(), BoxError> {
+        conjure::<F>().call(argument).into_result()
+    }
+}
+
+/// The call of an initializer or a finalizer, with its encoded argument.
+pub(super) fn encoded_call<F, A, Marker>(
+    function: F,
+    argument: A,
+) -> Result<(Name, Vec<u8>), TaskError>
+where
+    F: TaskFn<A, Marker, Output: InitializerResult>,
+    A: Portable,
+    Marker: 'static,
+{
+    assert_captures_nothing::<F>();
+    let _made_anew = function;
+    let mut bytes = Vec::new();
+    encode(&argument, &mut bytes, Direction::EncodeArguments)?;
+    Ok((
+        name_of::<InitializerCall<Initializer<F, A, Marker>>>(),
+        bytes,
+    ))
 }

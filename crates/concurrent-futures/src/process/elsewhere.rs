@@ -29,6 +29,7 @@ impl ProcessPoolExecutor {
     /// # Panics
     /// Always: this system has no worker processes. [`builder`](Self::builder) gives an error instead.
     #[must_use]
+    #[track_caller]
     pub fn new(max_workers: usize) -> Self {
         match Self::builder().max_workers(max_workers).build() {
             Ok(pool) => pool,
@@ -44,6 +45,12 @@ impl ProcessPoolExecutor {
     /// There is no pool to ask.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        match self.0 {}
+    }
+
+    /// There is no pool to ask.
+    #[cfg(feature = "metrics")]
+    pub fn publish_metrics(&self) {
         match self.0 {}
     }
 
@@ -212,6 +219,12 @@ impl ProcessPoolBuilder {
 
     /// Ignored.
     pub fn observer(self, _observer: Arc<dyn Observer>) -> Self {
+        self
+    }
+
+    /// Ignored.
+    #[cfg(feature = "metrics")]
+    pub fn metrics(self, _name: impl Into<String>) -> Self {
         self
     }
 

@@ -108,9 +108,10 @@ pub(super) fn prefix(
     most_bytes: usize,
 ) -> Result<(usize, usize), Violation> {
     let (mut count, mut end) = (0, 0);
-    while count < most
-        && let Some((_, after)) = split_first(&buffer[end..])?
-    {
+    while count < most {
+        let Some((_, after)) = split_first(&buffer[end..])? else {
+            break;
+        };
         let next = buffer.len() - after.len();
         if count > 0 && next > most_bytes {
             break;

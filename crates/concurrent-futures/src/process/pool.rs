@@ -75,12 +75,13 @@ impl Drop for Handle {
 }
 
 impl ProcessPoolExecutor {
-    /// A pool that runs up to `max_workers` tasks at a time.
+    /// A pool that runs up to `max_workers` tasks at a time: see the example of [`ProcessPoolExecutor`].
     ///
     /// # Panics
     /// If `max_workers` is 0, and where [`build`](ProcessPoolBuilder::build) gives an error: this
     /// program cannot be started as a worker, or the system has no such pools.
     #[must_use]
+    #[track_caller]
     pub fn new(max_workers: usize) -> Self {
         match Self::builder().max_workers(max_workers).build() {
             Ok(pool) => pool,
@@ -88,7 +89,7 @@ impl ProcessPoolExecutor {
         }
     }
 
-    /// A pool with options.
+    /// A pool with options: see the example of [`ProcessPoolBuilder`].
     pub fn builder() -> ProcessPoolBuilder {
         ProcessPoolBuilder::new()
     }
@@ -99,10 +100,31 @@ impl ProcessPoolExecutor {
         }
     }
 
-    /// The pool's counters at this moment.
+    /// The pool's counters at this moment: see the example of [`Stats`].
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.handle.0.stats()
+    }
+
+    /// Publishes the pool's numbers of this moment through the facade `metrics`: those that are not counted as
+    /// they change. To be called just before they are read, as in the handler of `GET /metrics`, or now and
+    /// then for exporters that push. Does nothing in a pool without [`metrics`](ProcessPoolBuilder::metrics). Needs
+    /// the feature `metrics`.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ProcessPoolExecutor};
+    /// use metrics_exporter_prometheus::PrometheusBuilder;
+    ///
+    /// let prometheus = PrometheusBuilder::new().install_recorder()?;
+    /// let pool = ProcessPoolExecutor::builder().max_workers(2).metrics("resize").build()?;
+    /// pool.submit(u64::pow, (2, 10)).result()?;
+    /// pool.publish_metrics();
+    /// assert!(prometheus.render().contains(r#"concurrent_futures_workers{pool="resize"} 1"#));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "metrics")]
+    pub fn publish_metrics(&self) {
+        self.handle.0.publish_metrics();
     }
 
     /// The worker processes that there are at this moment, in the order of their numbers.
@@ -238,6 +260,18 @@ impl ProcessPoolExecutor {
     }
 
     /// As [`terminate_workers`](Self::terminate_workers), with SIGKILL at once.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ProcessPoolExecutor, Shutdown};
+    /// use std::time::Duration;
+    ///
+    /// let pool = ProcessPoolExecutor::new(1);
+    /// let future = pool.submit(std::thread::sleep, Duration::from_secs(60));
+    /// pool.kill_workers();
+    /// assert!(future.result().is_err());
+    /// pool.blocking_shutdown(Shutdown::new())?;
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
     pub fn kill_workers(&self) {
         self.handle.0.end_all(Signal::KILL);
     }

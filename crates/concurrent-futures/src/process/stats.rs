@@ -3,6 +3,21 @@
 use crate::executor::WorkerId;
 
 /// A worker process at one moment, made by [`worker_stats`](super::ProcessPoolExecutor::worker_stats).
+///
+/// ```
+/// use concurrent_futures::{ProcessPoolExecutor, WorkerState};
+///
+/// let pool = ProcessPoolExecutor::new(2);
+/// pool.warm_up().result()?;
+/// let workers = pool.worker_stats();
+/// for worker in &workers {
+///     println!("worker {} is process {} and has run {} tasks", worker.id(), worker.pid(), worker.tasks());
+///     assert_eq!((worker.restarts(), worker.dropped_events()), (0, 0));
+/// }
+/// let stopped = workers.iter().filter(|worker| worker.state() == WorkerState::Stopped);
+/// assert_eq!(stopped.count(), 0);
+/// # Ok::<(), concurrent_futures::TaskError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkerStats {
     pub(super) id: WorkerId,
@@ -13,7 +28,7 @@ pub struct WorkerStats {
     pub(super) dropped_events: u64,
 }
 
-/// What a worker process does.
+/// What a worker process does: see the example of [`WorkerStats`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WorkerState {
@@ -30,38 +45,40 @@ pub enum WorkerState {
 }
 
 impl WorkerStats {
-    /// The worker's number in its pool, the lowest that was free; its successor has it after it.
+    /// The worker's number in its pool, the lowest that was free; its successor has it after it. See the
+    /// example of [`WorkerStats`].
     #[must_use]
     pub fn id(&self) -> WorkerId {
         self.id
     }
 
-    /// The process id.
+    /// The process id: see the example of [`WorkerStats`].
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// What the worker does.
+    /// What the worker does: see the example of [`WorkerStats`].
     #[must_use]
     pub fn state(&self) -> WorkerState {
         self.state
     }
 
-    /// How many tasks, and items of maps, this process has run; those of its predecessors are not counted.
+    /// How many tasks, and items of maps, this process has run; those of its predecessors are not
+    /// counted. See the example of [`WorkerStats`].
     #[must_use]
     pub fn tasks(&self) -> u64 {
         self.tasks
     }
 
-    /// How many processes have borne this number before it.
+    /// How many processes have borne this number before it. See the example of [`WorkerStats`].
     #[must_use]
     pub fn restarts(&self) -> u64 {
         self.restarts
     }
 
     /// How many `tracing` events, spans and changes of spans this process has dropped, because they came
-    /// faster than the pool could emit them.
+    /// faster than the pool could emit them. See the example of [`WorkerStats`].
     #[must_use]
     pub fn dropped_events(&self) -> u64 {
         self.dropped_events

@@ -32,7 +32,23 @@ impl<S> Blocking<S> {
         }
     }
 
+    #[cfg(feature = "indicatif")]
+    pub(crate) fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
     /// The stream, to go on with.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ThreadPoolExecutor};
+    ///
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let mut squares = pool.map(|n: u64| n * n, 1..=3).into_iter();
+    /// assert_eq!(squares.next().unwrap()?, 1);
+    /// let mut rest = squares.into_inner();
+    /// assert_eq!(rest.blocking_next().unwrap()?, 4);
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
     pub fn into_inner(self) -> S {
         self.stream
     }
@@ -57,6 +73,7 @@ impl<W: Waitable> Iterator for Blocking<AsCompleted<W>> {
 
     /// # Panics
     /// In async code, where blocking would stop the runtime.
+    #[track_caller]
     fn next(&mut self) -> Option<W> {
         match self.stream.blocking_next() {
             Ok(next) => next,

@@ -8,6 +8,8 @@ use futures_core::Stream;
 use pin_project_lite::pin_project;
 
 use crate::as_completed::AsCompleted;
+#[cfg(feature = "indicatif")]
+use crate::progress::sealed::Tracked;
 use crate::task::Waitable;
 
 pin_project! {
@@ -68,6 +70,17 @@ impl<S: Stream<Item = W>, W: Waitable> Stream for Fed<S, W> {
             Poll::Ready(None) if !*this.has_ended => Poll::Pending,
             next => next,
         }
+    }
+}
+
+#[cfg(feature = "indicatif")]
+impl<S, W: Waitable> Tracked for Fed<S, W> {
+    fn given(&self) -> usize {
+        self.set.given()
+    }
+
+    fn left(&self) -> Option<usize> {
+        None
     }
 }
 

@@ -12,9 +12,11 @@ use crate::executor::{
     Executor, Fallible, Place, Portable, TaskFn, TaskOptions, submit, try_submit,
 };
 use crate::map::{InFlight, Turn};
+#[cfg(feature = "indicatif")]
+use crate::progress::sealed::Tracked;
 use crate::task::TaskFuture;
 
-/// Runs the items of a stream on an executor.
+/// Runs the items of a stream on an executor: see [`map_on`](Self::map_on).
 pub trait StreamExt: Stream {
     /// Runs `function` on each item, a few at a time, and gives the results in the order of the
     /// items.
@@ -57,6 +59,21 @@ pub trait StreamExt: Stream {
 
     /// As [`map_on`](Self::map_on), for a function that returns a `Result`: its error takes the
     /// place of the item's result.
+    ///
+    /// ```
+    /// use concurrent_futures::{stream::StreamExt as _, ThreadPoolExecutor};
+    /// use futures_util::{stream, StreamExt as _};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let texts = stream::iter(["7", "seven"].map(String::from));
+    /// let numbers = texts.try_map_on(&pool, |text: String| text.parse::<u32>());
+    /// let numbers: Vec<_> = numbers.collect().await;
+    /// assert_eq!(*numbers[0].as_ref().unwrap(), 7);
+    /// assert_eq!(numbers[1].as_ref().unwrap_err().index(), Some(1));
+    /// # }
+    /// ```
     fn try_map_on<E, F, Marker>(
         self,
         executor: &E,
@@ -123,7 +140,7 @@ impl<S: Stream, T> MapOn<S, T> {
         }
     }
 
-    /// Fixes how many items may be on their way.
+    /// Fixes how many items may be on their way: see the example of [`unordered`](Self::unordered).
     ///
     /// # Panics
     /// If `items` is 0.
@@ -137,6 +154,21 @@ impl<S: Stream, T> MapOn<S, T> {
     }
 
     /// Gives results as they come.
+    ///
+    /// ```
+    /// use concurrent_futures::{stream::StreamExt as _, ThreadPoolExecutor};
+    /// use futures_util::{stream, TryStreamExt as _};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), concurrent_futures::TaskError> {
+    /// let pool = ThreadPoolExecutor::new(2);
+    /// let squares = stream::iter(1..=4).map_on(&pool, |n: u64| n * n).window(100).unordered();
+    /// let mut squares: Vec<u64> = squares.try_collect().await?;
+    /// squares.sort();
+    /// assert_eq!(squares, [1, 4, 9, 16]);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Panics
     /// If it was polled before.
@@ -184,6 +216,20 @@ impl<S: Stream, T> Stream for MapOn<S, T> {
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         }
+    }
+}
+
+#[cfg(feature = "indicatif")]
+impl<S: Stream, T> Tracked for MapOn<S, T> {
+    fn given(&self) -> usize {
+        self.pulled - self.in_flight.len()
+    }
+
+    fn left(&self) -> Option<usize> {
+        let on_the_way = self.in_flight.len() + usize::from(self.pending.is_some());
+        let (least, most) = self.input.size_hint();
+        let to_pull = (most == Some(least)).then_some(least)?;
+        to_pull.checked_add(on_the_way)
     }
 }
 

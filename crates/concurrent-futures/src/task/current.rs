@@ -56,8 +56,8 @@ enum Place {
 }
 
 impl CurrentTask {
-    /// The id that the task shares with its future. In a worker process, it is unique in the process
-    /// that submitted the task.
+    /// The id that the task shares with its future: see the example of [`name`](Self::name). In a worker
+    /// process, it is unique in the process that submitted the task.
     #[must_use]
     pub fn id(&self) -> TaskId {
         match &self.0 {
@@ -68,6 +68,21 @@ impl CurrentTask {
 
     /// The name that the task was given when it was submitted. In a worker process, its first 1 024
     /// bytes at most.
+    ///
+    /// ```
+    /// use concurrent_futures::{task, Executor, TaskOptions, ThreadPoolExecutor};
+    ///
+    /// fn describe() -> String {
+    ///     let task = task::current().expect("runs as a task");
+    ///     format!("{} is task {}", task.name().unwrap_or("this"), task.id())
+    /// }
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let future = pool.with(TaskOptions::new().name("report")).submit(describe, ());
+    /// let id = future.id();
+    /// assert_eq!(future.result()?, format!("report is task {id}"));
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         match &self.0 {
@@ -76,7 +91,8 @@ impl CurrentTask {
         }
     }
 
-    /// Somebody wants the task to stop: its future was aborted, or its running time is over.
+    /// Somebody wants the task to stop: its future was aborted, or its running time is over. See the
+    /// example of [`current`].
     ///
     /// A worker process is ended in these cases, so that its tasks see only what asks more softly: the
     /// items of a map that was dropped.
@@ -88,11 +104,35 @@ impl CurrentTask {
         }
     }
 
-    /// A token that is cancelled when the task should stop, for code that waits. Cancelling it yourself tells whoever you gave it to, and says
-    /// nothing to anybody else.
+    /// A token that is cancelled when the task should stop, for code that waits. Cancelling it yourself
+    /// tells whoever you gave it to, and says nothing to anybody else.
     ///
     /// In a worker process it is cancelled from the start or never: there a task that has to stop is
     /// ended with its process.
+    ///
+    /// ```
+    /// use concurrent_futures::{task, Executor, ThreadPoolExecutor};
+    /// use tokio::runtime::Handle;
+    ///
+    /// /// Waits for something, or until it should stop.
+    /// fn listen() -> bool {
+    ///     let token = task::current().expect("runs as a task").token();
+    ///     Handle::current().block_on(token.cancelled());
+    ///     token.is_cancelled()
+    /// }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), concurrent_futures::TaskError> {
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let future = pool.submit(listen, ());
+    /// while !future.is_running() {
+    ///     tokio::task::yield_now().await;
+    /// }
+    /// future.abort();
+    /// assert!(future.await?);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn token(&self) -> CancellationToken {
         match &self.0 {

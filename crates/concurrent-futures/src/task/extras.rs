@@ -139,7 +139,13 @@ pub(super) fn run_callback(
 ) {
     if let Err(panic) = panic::guard(|| callback(task.id(), outcome)) {
         panic::contain(|| {
-            tracing::error!(?task, panic.message, panic.location, "a callback panicked");
+            tracing::error!(
+                task.id = task.id().get(),
+                task.name = task.name(),
+                panic.message,
+                panic.location,
+                "a callback panicked"
+            );
         });
     }
 }

@@ -69,31 +69,44 @@ impl<T> TaskFuture<T> {
         Self(result)
     }
 
-    /// The task's id.
+    /// The task's id: see [`TaskId`].
     #[must_use]
     pub fn id(&self) -> TaskId {
         self.cell().id()
     }
 
-    /// The task is over, whichever way.
+    /// The task is over, whichever way: see the example of [`outcome`](Self::outcome).
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.cell().snapshot().is_done()
     }
 
-    /// The task has begun and is not over.
+    /// The task has begun and is not over: see the example of [`outcome`](Self::outcome).
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.cell().is_running()
     }
 
-    /// The task was cancelled before it started.
+    /// The task was cancelled before it started: see the example of
+    /// [`Waited::cancel_pending`](crate::Waited::cancel_pending).
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.outcome() == Some(Outcome::Cancelled)
     }
 
     /// How the task ended, if it has.
+    ///
+    /// ```
+    /// use concurrent_futures::{Outcome, Promise};
+    ///
+    /// let (promise, future) = Promise::new();
+    /// assert!(!future.is_running());
+    /// assert!(promise.start());
+    /// assert!(future.is_running() && !future.is_done());
+    /// promise.fulfil(7).unwrap();
+    /// assert!(future.is_done());
+    /// assert_eq!(future.outcome(), Some(Outcome::Succeeded));
+    /// ```
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         self.cell().snapshot().outcome()
@@ -131,6 +144,9 @@ impl<T> TaskFuture<T> {
     ///   runtime: await the future there. In tokio's `spawn_blocking` and `block_in_place` it works.
     /// - [`is_deadlock`](TaskError::is_deadlock) in a task that waits for itself, or for tasks that
     ///   block for it in turn: each that blocks a thread of its own gets one.
+    ///
+    /// # Panics
+    /// If the result was taken already.
     pub fn result(mut self) -> Result<T, TaskError> {
         self.take_result()
     }
@@ -174,6 +190,16 @@ impl<T> TaskFuture<T> {
 
     /// The result, if the task is over. Never blocks.
     ///
+    /// ```
+    /// use concurrent_futures::Promise;
+    ///
+    /// let (promise, mut future) = Promise::new();
+    /// assert!(future.try_result().is_none());
+    /// promise.fulfil(7).unwrap();
+    /// assert_eq!(future.try_result().unwrap()?, 7);
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
+    ///
     /// # Panics
     /// If the result was taken already.
     pub fn try_result(&mut self) -> Option<Result<T, TaskError>> {
@@ -181,7 +207,8 @@ impl<T> TaskFuture<T> {
     }
 
     /// Looks at the error of a task that is over, and leaves it there. Never blocks; `None` also
-    /// while the task is not over: see [`wait`](crate::wait) for waiting without taking.
+    /// while the task is not over, and when its result was taken: see [`wait`](crate::wait) for waiting
+    /// without taking.
     ///
     /// ```
     /// use concurrent_futures::{Executor, InlineExecutor};
@@ -196,6 +223,21 @@ impl<T> TaskFuture<T> {
     /// Cancels the task unless it has started. True if the task is cancelled, now or before.
     ///
     /// What the task's function has captured, and its arguments, are dropped by this call.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ThreadPoolExecutor};
+    /// use std::sync::mpsc::channel;
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let (open, gate) = channel();
+    /// let running = pool.spawn(move || gate.recv().unwrap());
+    /// let queued = pool.submit(u64::pow, (2, 10));
+    /// assert!(queued.cancel());
+    /// assert!(queued.result().unwrap_err().is_cancelled());
+    /// open.send("go on").unwrap();
+    /// assert_eq!(running.result()?, "go on");
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
     pub fn cancel(&self) -> bool {
         self.cell().cancel()
     }
@@ -205,6 +247,17 @@ impl<T> TaskFuture<T> {
     /// A worker process is ended, with all that the task has started in its process group, and
     /// replaced when needed. A thread cannot be ended from outside: the task sees the request with
     /// [`task::current`](super::current) and decides. The future resolves when the task has ended.
+    ///
+    /// ```
+    /// use concurrent_futures::{AbortOutcome, Executor, ProcessPoolExecutor};
+    /// use std::time::Duration;
+    ///
+    /// let pool = ProcessPoolExecutor::new(1);
+    /// let future = pool.submit(std::thread::sleep, Duration::from_secs(60));
+    /// while !future.is_running() {}
+    /// assert_eq!(future.abort(), AbortOutcome::Stopped);
+    /// assert!(future.result().unwrap_err().is_aborted());
+    /// ```
     pub fn abort(&self) -> AbortOutcome {
         self.cell().abort()
     }
@@ -215,23 +268,61 @@ impl<T> TaskFuture<T> {
     /// Callbacks run in the order in which they were added, before whoever awaits the future is
     /// woken (who looks at it just then may see that it is done). They should be short. A panic in one
     /// is logged and stops neither the others nor the result.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, Outcome, ThreadPoolExecutor};
+    /// use std::sync::mpsc::channel;
+    ///
+    /// let pool = ThreadPoolExecutor::new(1);
+    /// let (tell, told) = channel();
+    /// let future = pool.submit(u64::pow, (2, 10));
+    /// future.on_done(move |id, outcome| tell.send((id, outcome)).unwrap());
+    /// assert_eq!(told.recv().unwrap(), (future.id(), Outcome::Succeeded));
+    /// ```
     pub fn on_done(&self, callback: impl FnOnce(TaskId, Outcome) + Send + 'static) {
         self.cell().on_done(Box::new(callback));
     }
 
     /// From now on, dropping the future cancels the task unless it has started.
+    ///
+    /// ```
+    /// use concurrent_futures::Promise;
+    ///
+    /// let (promise, future) = Promise::<u32>::new();
+    /// drop(future.cancel_on_drop());
+    /// assert!(promise.is_cancelled());
+    /// ```
     pub fn cancel_on_drop(self) -> Self {
         self.0.set_flags(state::CANCEL_ON_DROP);
         self
     }
 
     /// From now on, dropping the future aborts the task: see [`abort`](Self::abort).
+    ///
+    /// ```
+    /// use concurrent_futures::Promise;
+    ///
+    /// let (promise, future) = Promise::<u32>::new();
+    /// assert!(promise.start());
+    /// drop(future.abort_on_drop());
+    /// assert!(promise.is_stop_requested());
+    /// ```
     pub fn abort_on_drop(self) -> Self {
         self.0.set_flags(state::ABORT_ON_DROP);
         self
     }
 
-    /// Lets the task go on unobserved.
+    /// Lets the task go on unobserved, also after [`cancel_on_drop`](Self::cancel_on_drop) or
+    /// [`abort_on_drop`](Self::abort_on_drop).
+    ///
+    /// ```
+    /// use concurrent_futures::Promise;
+    ///
+    /// let (promise, future) = Promise::new();
+    /// future.cancel_on_drop().detach();
+    /// assert!(!promise.is_cancelled());
+    /// # promise.fulfil(7).unwrap();
+    /// ```
     pub fn detach(self) {
         self.0
             .unset_flags(state::CANCEL_ON_DROP | state::ABORT_ON_DROP);
@@ -256,7 +347,7 @@ impl<T> TaskFuture<T> {
         SharedTaskFuture::new(self)
     }
 
-    /// A handle that can stop the task but not take its result.
+    /// A handle that can stop the task but not take its result: see the example of [`TaskHandle`].
     #[must_use]
     pub fn handle(&self) -> TaskHandle {
         TaskHandle(self.cell().clone())
@@ -394,25 +485,25 @@ impl TaskHandle {
         &self.0
     }
 
-    /// The task's id.
+    /// The task's id: see [`TaskId`].
     #[must_use]
     pub fn id(&self) -> TaskId {
         self.0.id()
     }
 
-    /// The task is over, whichever way.
+    /// The task is over, whichever way: see the example of [`TaskFuture::outcome`].
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.0.snapshot().is_done()
     }
 
-    /// The task has begun and is not over.
+    /// The task has begun and is not over: see the example of [`TaskFuture::outcome`].
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.0.is_running()
     }
 
-    /// How the task ended, if it has.
+    /// How the task ended, if it has: as [`TaskFuture::outcome`].
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         self.0.snapshot().outcome()

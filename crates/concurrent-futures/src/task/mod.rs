@@ -1,4 +1,5 @@
-//! A task and everything that holds on to one: the cell, the future, the promise, waiters.
+//! A task and everything that holds on to one: its cell, its future, its promise, those who wait; and what it
+//! sees of itself while it runs, which is the [`current`] task.
 
 mod cell;
 mod current;

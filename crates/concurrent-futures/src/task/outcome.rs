@@ -5,7 +5,7 @@ use std::fmt;
 use crate::error::{ErrorKind, TaskError};
 use crate::id::TaskId;
 
-/// How a task ended, without its value.
+/// How a task ended, without its value: see [`TaskFuture::outcome`](super::TaskFuture::outcome).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[repr(u8)]
@@ -78,13 +78,20 @@ impl Outcome {
 
     /// An error in the sense of "first error": anything but a value, a cancellation or an abort,
     /// which somebody asked for.
+    ///
+    /// ```
+    /// use concurrent_futures::Outcome;
+    ///
+    /// assert!(Outcome::Panicked.is_error());
+    /// assert!(!Outcome::Succeeded.is_error() && !Outcome::Cancelled.is_error());
+    /// ```
     #[must_use]
     pub fn is_error(self) -> bool {
         !matches!(self, Self::Succeeded | Self::Cancelled | Self::Aborted)
     }
 }
 
-/// Which task something happened to.
+/// Which task something happened to: see the example of [`Observer::queued`](crate::Observer::queued).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TaskInfo<'a> {
     id: TaskId,
@@ -96,13 +103,14 @@ impl<'a> TaskInfo<'a> {
         Self { id, name }
     }
 
-    /// The task's id.
+    /// The task's id: see the example of [`Observer::queued`](crate::Observer::queued).
     #[must_use]
     pub fn id(&self) -> TaskId {
         self.id
     }
 
-    /// The name that the task was given when it was submitted.
+    /// The name that the task was given when it was submitted: see the example of
+    /// [`Observer::queued`](crate::Observer::queued).
     #[must_use]
     pub fn name(&self) -> Option<&'a str> {
         self.name

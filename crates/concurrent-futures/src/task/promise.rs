@@ -34,12 +34,21 @@ use crate::id::{OwnerId, TaskId};
 pub struct Promise<T: Send + 'static>(Claimable<T>);
 
 impl<T: Send + 'static> Promise<T> {
-    /// A promise and its future.
+    /// A promise and its future: see the example of [`Promise`].
     pub fn new() -> (Self, TaskFuture<T>) {
         Self::with_extras(OwnerId::NONE, None)
     }
 
     /// A promise whose task has a name, for logs and errors.
+    ///
+    /// ```
+    /// use concurrent_futures::{Promise, TaskError};
+    ///
+    /// let (promise, future) = Promise::<u32>::named("lookup");
+    /// assert_eq!(promise.id(), future.id());
+    /// drop(promise);
+    /// assert_eq!(future.result().unwrap_err().task_name(), Some("lookup"));
+    /// ```
     pub fn named(name: impl Into<Arc<str>>) -> (Self, TaskFuture<T>) {
         let mut extras = Box::<Extras>::default();
         extras.name = Some(name.into());
@@ -63,7 +72,7 @@ impl<T: Send + 'static> Promise<T> {
         (Self(claimable), TaskFuture::of(result))
     }
 
-    /// The id that this promise shares with its future.
+    /// The id that this promise shares with its future: see the example of [`named`](Self::named).
     #[must_use]
     pub fn id(&self) -> TaskId {
         self.0.cell().id()
@@ -72,29 +81,64 @@ impl<T: Send + 'static> Promise<T> {
     /// Says that the work has begun: from now on the future cannot be cancelled, only
     /// [asked to stop](TaskFuture::abort). False if it was cancelled before; then there is nothing
     /// to do any more.
+    ///
+    /// ```
+    /// use concurrent_futures::Promise;
+    ///
+    /// let (promise, future) = Promise::new();
+    /// std::thread::spawn(move || {
+    ///     if promise.start() {
+    ///         let sum = (1..=1_000).take_while(|_| !promise.is_stop_requested()).sum::<u32>();
+    ///         promise.fulfil(sum).unwrap();
+    ///     }
+    /// });
+    /// assert_eq!(future.result()?, 500_500);
+    /// # Ok::<(), concurrent_futures::TaskError>(())
+    /// ```
+    #[must_use = "false says that the task was cancelled, and nobody waits for a result"]
     pub fn start(&self) -> bool {
         self.0.start()
     }
 
-    /// The future was cancelled: nobody will take a result.
+    /// The future was cancelled: nobody will take a result. See the example of
+    /// [`TaskFuture::cancel_on_drop`].
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.cell().snapshot().outcome() == Some(Outcome::Cancelled)
     }
 
-    /// The future's [`abort`](TaskFuture::abort) was called after the start.
+    /// The future's [`abort`](TaskFuture::abort) was called after the start: see the example of
+    /// [`start`](Self::start).
     #[must_use]
     pub fn is_stop_requested(&self) -> bool {
         self.0.cell().is_stop_requested()
     }
 
     /// A token that is cancelled by the future's [`abort`](TaskFuture::abort), to be awaited.
+    ///
+    /// ```
+    /// use concurrent_futures::Promise;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), concurrent_futures::TaskError> {
+    /// let (promise, future) = Promise::new();
+    /// assert!(promise.start());
+    /// let answer = tokio::spawn(async move {
+    ///     promise.token().cancelled().await;
+    ///     promise.fulfil("stopped").unwrap();
+    /// });
+    /// future.abort();
+    /// assert_eq!(future.await?, "stopped");
+    /// # answer.await.unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn token(&self) -> CancellationToken {
         self.0.cell().token()
     }
 
-    /// Gives the value, once:
+    /// Gives the value: see the example of [`Promise`]. That is possible once:
     ///
     /// ```compile_fail,E0382
     /// let (promise, _future) = concurrent_futures::Promise::new();
@@ -112,7 +156,7 @@ impl<T: Send + 'static> Promise<T> {
             })
     }
 
-    /// Resolves the future with an error.
+    /// Resolves the future with an error: see the example of [`TaskError::failed`].
     ///
     /// # Errors
     /// The error comes back if the future was cancelled.

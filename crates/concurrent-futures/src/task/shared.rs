@@ -76,49 +76,50 @@ impl<T> Core<T> {
 
     /// The result, if the task is done and nobody else is about to take it over.
     fn settle(&self) -> Option<&Result<T, TaskError>> {
-        if self.result.get().is_none()
-            && let Some(outcome) = self.handle.outcome()
-        {
-            let future = self.lock().future.take();
-            if let Some(mut future) = future {
-                let result = future.try_result().expect("the task is done");
-                assert!(
-                    self.result.set(result).is_ok(),
-                    "only who took the future sets the result"
-                );
-                self.tell(outcome);
-            }
+        if let Some(result) = self.result.get() {
+            return Some(result);
+        }
+        let outcome = self.handle.outcome()?;
+        let future = self.lock().future.take();
+        if let Some(mut future) = future {
+            let result = future.try_result().expect("the task is done");
+            assert!(
+                self.result.set(result).is_ok(),
+                "only who took the future sets the result"
+            );
+            self.tell(outcome);
         }
         self.result.get()
     }
 }
 
 impl<T> SharedTaskFuture<T> {
-    /// The task's id.
+    /// The task's id: see [`TaskId`].
     #[must_use]
     pub fn id(&self) -> TaskId {
         self.core.handle.id()
     }
 
-    /// The task is over, whichever way.
+    /// The task is over, whichever way: see the example of [`TaskFuture::outcome`].
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.core.handle.is_done()
     }
 
-    /// The task was cancelled before it started.
+    /// The task was cancelled before it started: see the example of
+    /// [`Waited::cancel_pending`](crate::Waited::cancel_pending).
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.outcome() == Some(Outcome::Cancelled)
     }
 
-    /// How the task ended, if it has.
+    /// How the task ended, if it has: as [`TaskFuture::outcome`].
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         self.core.handle.outcome()
     }
 
-    /// The error, if the task is over and has one.
+    /// The error, if the task is over and has one: as [`TaskFuture::error`].
     #[must_use]
     pub fn error(&self) -> Option<&TaskError> {
         self.core.settle().and_then(|result| result.as_ref().err())

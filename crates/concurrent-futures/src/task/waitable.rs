@@ -12,7 +12,8 @@ use sealed::Waits;
 
 /// A future of a task, or a pair of a key of your own and such a future.
 ///
-/// What is given comes back when its task is done, so a key says which one it was.
+/// What is given comes back when its task is done, so a key says which one it was: see the example of
+/// [`as_completed`](crate::as_completed).
 ///
 /// This trait is sealed: it is implemented for [`TaskFuture`], `&mut TaskFuture`,
 /// [`SharedTaskFuture`] and pairs `(key, future)` of them.

@@ -12,8 +12,10 @@ use super::shared::{Initializer, Shared};
 use super::spawner::{DEFAULT_STACK, Spawner};
 use crate::cpus;
 use crate::executor::{
-    BuildError, Capture, InitializerResult, Observer, TaskContext, capture_here,
+    BuildError, Capture, InitializerResult, Observer, Observers, TaskContext, capture_here,
 };
+#[cfg(feature = "metrics")]
+use crate::executor::{Kind, Metrics};
 
 /// As tokio's for its blocking threads.
 const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -29,6 +31,7 @@ const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(10);
 ///     .thread_name_prefix("resize")
 ///     .initializer(|| println!("a worker begins"))
 ///     .keep_alive(Duration::from_secs(1))
+///     .stack_size(8 << 20)
 ///     .build()?;
 /// let name = pool.spawn(|| std::thread::current().name().unwrap().to_owned());
 /// assert_eq!(name.result()?, "resize-0");
@@ -43,6 +46,8 @@ pub struct ThreadPoolBuilder {
     keep_alive: Option<Duration>,
     initializer: Option<Initializer>,
     observer: Option<Arc<dyn Observer>>,
+    #[cfg(feature = "metrics")]
+    metrics: Option<String>,
     runtime: Option<Handle>,
     contexts: Vec<Capture>,
 }
@@ -57,12 +62,15 @@ impl ThreadPoolBuilder {
             keep_alive: None,
             initializer: None,
             observer: None,
+            #[cfg(feature = "metrics")]
+            metrics: None,
             runtime: None,
             contexts: Vec::new(),
         }
     }
 
-    /// How many tasks may run at the same time, at least 1. Threads are started on demand.
+    /// How many tasks may run at the same time, at least 1. Threads are started on demand. See the
+    /// example of [`ThreadPoolBuilder`].
     ///
     /// By default the number of usable CPUs plus 4, at most 32, as in Python: the process's CPU
     /// affinity and the CPU quota of its control groups are respected, a fractional quota rounded
@@ -87,20 +95,21 @@ impl ThreadPoolBuilder {
     }
 
     /// The threads' names are this, a hyphen, and a number that counts the threads of the pool. By
-    /// default `pool-N` with a number for each pool.
+    /// default `pool-N` with a number for each pool. See the example of [`ThreadPoolBuilder`].
     pub fn thread_name_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.thread_name_prefix = Some(prefix.into());
         self
     }
 
     /// The stack size of the threads, in bytes: 2 MiB by default. Tasks that wait for tasks of the same
-    /// pool run them in place while half of it is free.
+    /// pool run them in place while half of it is free. See the example of [`ThreadPoolBuilder`].
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = Some(bytes);
         self
     }
 
-    /// How long a thread without work is kept: 10 seconds by default.
+    /// How long a thread without work is kept: 10 seconds by default. See the example of
+    /// [`ThreadPoolBuilder`].
     pub fn keep_alive(mut self, time: Duration) -> Self {
         self.keep_alive = Some(time);
         self
@@ -108,6 +117,19 @@ impl ThreadPoolBuilder {
 
     /// Runs once in each worker thread before its first task. If it panics or returns an error, the
     /// pool is broken: queued and later tasks are rejected, with that error as the cause.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, Rejection, ThreadPoolExecutor};
+    ///
+    /// fn connect() -> Result<(), String> {
+    ///     Err("there is no database".to_owned())
+    /// }
+    ///
+    /// let pool = ThreadPoolExecutor::builder().max_workers(1).initializer(connect).build()?;
+    /// let error = pool.submit(u64::pow, (2, 10)).result().unwrap_err();
+    /// assert_eq!(error.rejection(), Some(Rejection::Broken));
+    /// # Ok::<(), concurrent_futures::BuildError>(())
+    /// ```
     pub fn initializer<R: InitializerResult>(
         mut self,
         initializer: impl Fn() -> R + Send + Sync + 'static,
@@ -116,14 +138,98 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// Is told what happens to each task.
+    /// Is told what happens to each task: see the example of [`Observer`].
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self
     }
 
+    /// Publishes what the pool does through the facade [`metrics`](https://docs.rs/metrics), under this name: for
+    /// Prometheus, StatsD, OpenTelemetry, or whatever recorder the program installs. Needs the feature `metrics`.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ThreadPoolExecutor};
+    /// use metrics_exporter_prometheus::PrometheusBuilder;
+    ///
+    /// let prometheus = PrometheusBuilder::new().install_recorder()?;
+    /// let pool = ThreadPoolExecutor::builder().max_workers(4).metrics("hash").build()?;
+    /// assert_eq!(pool.submit(u64::pow, (2, 10)).result()?, 1024);
+    ///
+    /// // In the handler of GET /metrics:
+    /// pool.publish_metrics();
+    /// let text = prometheus.render();
+    /// assert!(text.contains(r#"concurrent_futures_tasks_submitted_total{pool="hash"} 1"#));
+    /// assert!(text.contains(r#"concurrent_futures_max_workers{pool="hash"} 4"#));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// **Install the recorder first.** A pool that was made before finds it with its next task, or when it
+    /// publishes, and makes up for what it has counted; the times until then are lost. A recorder of one
+    /// thread (`metrics::set_default_local_recorder`) gets all that those pools do that were made under it.
+    ///
+    /// The series are registered once: an exporter that forgets those which have not changed for a while
+    /// (`idle_timeout`) forgets them for good. The one for Prometheus keeps every single time until it is
+    /// scraped or told to tidy up (`run_upkeep`).
+    ///
+    /// # Series
+    /// All have the label `pool`, which is the name. Give each pool a name of its own: those of pools with the same
+    /// name add up.
+    ///
+    /// | name | | |
+    /// |---|---|---|
+    /// | `concurrent_futures_tasks_submitted_total` | counter | tasks that were taken |
+    /// | `concurrent_futures_tasks_finished_total` | counter | tasks that are over; the label `outcome` is the [`Outcome`](crate::Outcome): `succeeded`, `failed`, `panicked`, `cancelled`, `timed_out`, `rejected`, `abandoned`, `worker_lost`, `aborted`, `other`. `rejected` are those that were taken before the pool broke |
+    /// | `concurrent_futures_task_waiting_seconds` | histogram | how long tasks waited for a worker; its count is that of the tasks that have started, and of processes also of some that were cancelled as they were about to |
+    /// | `concurrent_futures_task_running_seconds` | histogram | how long tasks ran that were run to the end in their time |
+    ///
+    /// These go up as it happens. The others change when the pool is asked to
+    /// [publish](ThreadPoolExecutor::publish_metrics):
+    ///
+    /// | name | | |
+    /// |---|---|---|
+    /// | `concurrent_futures_tasks_rejected_total` | counter | tasks that were not taken; they are in no other series |
+    /// | `concurrent_futures_tasks_queued` | gauge | tasks that wait for a worker |
+    /// | `concurrent_futures_tasks_running` | gauge | tasks that run |
+    /// | `concurrent_futures_workers` | gauge | workers that exist |
+    /// | `concurrent_futures_workers_idle` | gauge | those of them without work |
+    /// | `concurrent_futures_max_workers` | gauge | workers that may exist |
+    /// | `concurrent_futures_workers_blocked` | gauge | of threads: those that wait for other tasks, or for a place |
+    /// | `concurrent_futures_workers_started_total` | counter | of processes: how many were started; beyond the first ones they replace others |
+    /// | `concurrent_futures_tasks_retried_total` | counter | of processes: how often a task, or an item of a map, was run again after the loss of its worker |
+    /// | `concurrent_futures_places` | gauge | with a `queue_limit`: places for tasks |
+    /// | `concurrent_futures_places_taken` | gauge | with a `queue_limit`: places that tasks and [permits](crate::Permit) have |
+    /// | `concurrent_futures_places_refused_total` | counter | with a `queue_limit`: how often [`try_reserve`](crate::Executor::try_reserve) had no place to give |
+    ///
+    /// A chunk of a map is one task, which succeeds also where an item of it fails.
+    ///
+    /// # Queries
+    /// ```text
+    /// # Tasks that are queued or run. A task may be counted as finished a moment before it is as submitted.
+    /// sum by (pool) (concurrent_futures_tasks_submitted_total)
+    ///   - sum by (pool) (concurrent_futures_tasks_finished_total)
+    ///
+    /// # Saturation: the share of workers that have work, and of places that are taken.
+    /// (concurrent_futures_workers - concurrent_futures_workers_idle) / concurrent_futures_max_workers
+    /// concurrent_futures_places_taken / concurrent_futures_places
+    ///
+    /// # The average number of tasks that ran in the last five minutes.
+    /// sum by (pool) (rate(concurrent_futures_task_running_seconds_sum[5m]))
+    ///
+    /// # The share of tasks that went wrong.
+    /// sum by (pool) (rate(concurrent_futures_tasks_finished_total{outcome!~"succeeded|cancelled|aborted"}[5m]))
+    ///   / sum by (pool) (rate(concurrent_futures_tasks_finished_total[5m]))
+    ///
+    /// # How long at most 99 of 100 tasks waited, with buckets given to the exporter (`set_buckets`).
+    /// histogram_quantile(0.99, sum by (pool, le) (rate(concurrent_futures_task_waiting_seconds_bucket[5m])))
+    /// ```
+    #[cfg(feature = "metrics")]
+    pub fn metrics(mut self, name: impl Into<String>) -> Self {
+        self.metrics = Some(name.into());
+        self
+    }
+
     /// Carries this context from where a task is submitted to the thread that runs it. Several are
-    /// entered in this order. Initializers see none.
+    /// entered in this order. Initializers see none. See the example of [`TaskContext`].
     pub fn context<C: TaskContext>(mut self) -> Self {
         self.contexts.push(capture_here::<C>);
         self
@@ -136,12 +242,25 @@ impl ThreadPoolBuilder {
     /// The pool depends on the runtime then: when that shuts down, the bodies that run are waited
     /// for, and what is queued is rejected. It cannot be combined with options of threads: a name,
     /// an initializer, a stack size or a keep-alive time.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ThreadPoolExecutor};
+    /// use tokio::runtime::Handle;
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = ThreadPoolExecutor::builder().max_workers(4).runtime(Handle::current()).build()?;
+    /// assert_eq!(pool.submit(u64::pow, (2, 10)).await?, 1024);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn runtime(mut self, handle: Handle) -> Self {
         self.runtime = Some(handle);
         self
     }
 
-    /// Makes the pool. No thread is started before the first task.
+    /// Makes the pool. No thread is started before the first task. See the example of
+    /// [`ThreadPoolBuilder`].
     ///
     /// # Errors
     /// For options that cannot be: 0 workers, a thread name with a NUL byte, options of threads
@@ -180,11 +299,20 @@ impl ThreadPoolBuilder {
                 keep_alive: self.keep_alive.unwrap_or(DEFAULT_KEEP_ALIVE),
             },
         };
+        let observers = Observers::new(self.observer);
+        #[cfg(feature = "metrics")]
+        let observers = observers.and_metrics(self.metrics.map(|name| {
+            let kind = Kind {
+                has_processes: false,
+                has_places: self.queue_limit.is_some(),
+            };
+            Metrics::new(name, kind)
+        }));
         let shared = Shared::new(
             max_workers,
             self.queue_limit,
             spawner,
-            self.observer,
+            observers,
             self.initializer,
             self.contexts,
         );

@@ -56,11 +56,12 @@ impl Drop for Handle {
 }
 
 impl ThreadPoolExecutor {
-    /// A pool that runs up to `max_workers` tasks at a time.
+    /// A pool that runs up to `max_workers` tasks at a time: see the example of [`ThreadPoolExecutor`].
     ///
     /// # Panics
     /// If `max_workers` is 0. [`builder`](Self::builder) gives an error instead.
     #[must_use]
+    #[track_caller]
     pub fn new(max_workers: usize) -> Self {
         match Self::builder().max_workers(max_workers).build() {
             Ok(pool) => pool,
@@ -68,7 +69,7 @@ impl ThreadPoolExecutor {
         }
     }
 
-    /// A pool with options.
+    /// A pool with options: see the example of [`ThreadPoolBuilder`].
     pub fn builder() -> ThreadPoolBuilder {
         ThreadPoolBuilder::new()
     }
@@ -81,7 +82,8 @@ impl ThreadPoolExecutor {
 
     /// Runs a closure, which may capture anything that can be sent, and returns anything that can.
     ///
-    /// Only threads can do this; [`submit`](Executor::submit) is the portable form.
+    /// Only threads can do this; [`submit`](Executor::submit) is the portable form. What the closure returns is
+    /// given as it is: a future that it makes (`|| async { … }`) has not run, and is for tokio's `spawn`.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -144,10 +146,31 @@ impl ThreadPoolExecutor {
         Ok(Scope::enter(self.clone(), f))
     }
 
-    /// The pool's counters at this moment.
+    /// The pool's counters at this moment: see the example of [`Stats`].
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.handle.0.stats()
+    }
+
+    /// Publishes the pool's numbers of this moment through the facade `metrics`: those that are not counted as
+    /// they change. To be called just before they are read, as in the handler of `GET /metrics`, or now and
+    /// then for exporters that push. Does nothing in a pool without [`metrics`](ThreadPoolBuilder::metrics). Needs
+    /// the feature `metrics`.
+    ///
+    /// ```
+    /// use concurrent_futures::{Executor, ThreadPoolExecutor};
+    /// use metrics_exporter_prometheus::PrometheusBuilder;
+    ///
+    /// let prometheus = PrometheusBuilder::new().install_recorder()?;
+    /// let pool = ThreadPoolExecutor::builder().max_workers(2).metrics("resize").build()?;
+    /// pool.submit(u64::pow, (2, 10)).result()?;
+    /// pool.publish_metrics();
+    /// assert!(prometheus.render().contains(r#"concurrent_futures_workers{pool="resize"} 1"#));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "metrics")]
+    pub fn publish_metrics(&self) {
+        self.handle.0.publish_metrics();
     }
 
     pub(super) fn run<T: Send + 'static>(

@@ -338,14 +338,14 @@ impl Queue {
     /// The next task for a lease, which waits for one for at most `linger`.
     #[inline]
     pub(super) fn next(&self, worker: &mut Worker, linger: Duration) -> Next {
-        if !worker.is_searching
-            && let Some(task) = lock(&self.front).pop_front()
-        {
-            return Next::Task {
-                task,
-                has_waited: false,
-                needs_lease: false,
-            };
+        if !worker.is_searching {
+            if let Some(task) = lock(&self.front).pop_front() {
+                return Next::Task {
+                    task,
+                    has_waited: false,
+                    needs_lease: false,
+                };
+            }
         }
         self.search(worker, linger)
     }

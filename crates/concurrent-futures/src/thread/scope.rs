@@ -133,7 +133,8 @@ use crate::task::{self, AbortOutcome, Kept, Lent, Outcome, Place, TaskFuture, Ta
 pub type Scope<'scope, 'env> = task::Scope<'scope, 'env, ThreadPoolExecutor>;
 
 impl<'scope> Scope<'scope, '_> {
-    /// Runs a closure that may borrow whatever lives as long as the scope, the scope itself included.
+    /// Runs a closure that may borrow whatever lives as long as the scope, the scope itself included. See
+    /// the example of [`ThreadPoolExecutor::scope`].
     ///
     /// Never blocks, and never fails by itself: a rejection is the future's error.
     pub fn spawn<T: Send + 'scope>(
@@ -191,7 +192,7 @@ impl<'scope> Scope<'scope, '_> {
 }
 
 impl<'scope> WithOptions<'_, Scope<'scope, '_>> {
-    /// As [`Scope::spawn`](task::Scope::spawn).
+    /// As [`Scope::spawn`](task::Scope::spawn): see the example of [`Scope::with`](task::Scope::with).
     pub fn spawn<T: Send + 'scope>(
         &self,
         body: impl FnOnce() -> T + Send + 'scope,
@@ -204,6 +205,20 @@ impl<'scope> WithOptions<'_, Scope<'scope, '_>> {
 ///
 /// Dropping it lets the task go on; the scope waits for it all the same, and drops its result as soon as
 /// it is there.
+///
+/// ```
+/// use concurrent_futures::{ScopedFuture, ThreadPoolExecutor};
+///
+/// let pool = ThreadPoolExecutor::new(1);
+/// let text = String::from("borrowed");
+/// let first: Option<&str> = pool.scope(|scope| {
+///     let mut future: ScopedFuture<'_, &str> = scope.spawn(|| &text[..1]);
+///     while !future.is_done() {}
+///     future.try_result()
+/// })?.transpose()?;
+/// assert_eq!(first, Some("b"));
+/// # Ok::<(), concurrent_futures::TaskError>(())
+/// ```
 ///
 /// # Cancel safety
 /// Awaiting `&mut future` is cancel safe: a wait that is given up loses nothing.
@@ -218,13 +233,14 @@ pub struct ScopedFuture<'scope, T: Send> {
 }
 
 impl<'scope, T: Send> ScopedFuture<'scope, T> {
-    /// The task's id.
+    /// The task's id: see [`TaskId`].
     #[must_use]
     pub fn id(&self) -> TaskId {
         self.task().id()
     }
 
-    /// The future has a result. The task's body may still run, if its running time was over before.
+    /// The future has a result: see the example of [`ScopedFuture`]. The task's body may still run, if its
+    /// running time was over before.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.task().is_done()
@@ -234,6 +250,9 @@ impl<'scope, T: Send> ScopedFuture<'scope, T> {
     ///
     /// # Errors
     /// As [`TaskFuture::result`].
+    ///
+    /// # Panics
+    /// If the result was taken already.
     pub fn result(mut self) -> Result<T, TaskError> {
         // It stays, for the scope to wait for it, if this wait is an error.
         self.task_mut().take_result().and_then(|()| self.take())
@@ -251,7 +270,7 @@ impl<'scope, T: Send> ScopedFuture<'scope, T> {
         result.and_then(|()| self.take())
     }
 
-    /// The result, if there is one. Never blocks.
+    /// The result, if there is one. Never blocks. See the example of [`ScopedFuture`].
     ///
     /// # Panics
     /// If the result was taken already.
@@ -282,10 +301,11 @@ impl<'scope, T: Send> ScopedFuture<'scope, T> {
             .on_done(move |id, outcome| callback.call((id, outcome)));
     }
 
-    /// Lets the task go on unobserved.
+    /// Lets the task go on unobserved: see the example of [`ThreadPoolExecutor::scope`].
     pub fn detach(self) {}
 
-    /// A handle that can stop the task but not take its result, and may outlive the scope.
+    /// A handle that can stop the task but not take its result, and may outlive the scope: see the example
+    /// of [`TaskHandle`].
     #[must_use]
     pub fn handle(&self) -> TaskHandle {
         self.task().handle()

@@ -14,7 +14,11 @@ use super::queue::{Closed, Pushed, Queue, Worker};
 use super::slot::Slot;
 use super::spawner::Spawner;
 use crate::error::{BoxError, Rejection, TaskError};
-use crate::executor::{Admission, Capture, Observer, Place, Shutdown, Stats, TaskOptions, Times};
+#[cfg(feature = "metrics")]
+use crate::executor::Snapshot;
+use crate::executor::{
+    Admission, Capture, Observer, Observers, Place, Shutdown, Stats, TaskOptions, Times,
+};
 use crate::id::OwnerId;
 use crate::panic;
 use crate::task::{
@@ -36,7 +40,7 @@ pub(super) struct Shared {
     pub(super) slots: Slots,
     pub(super) extras: Extras,
     pub(super) home: Home,
-    observer: Option<Arc<dyn Observer>>,
+    observers: Observers,
     initializer: Option<Initializer>,
     contexts: Vec<Capture>,
     /// From when the times in the queue are counted.
@@ -55,7 +59,7 @@ impl Shared {
         max_workers: usize,
         queue_limit: Option<usize>,
         spawner: Spawner,
-        observer: Option<Arc<dyn Observer>>,
+        observers: Observers,
         initializer: Option<Initializer>,
         contexts: Vec<Capture>,
     ) -> Arc<Self> {
@@ -68,7 +72,7 @@ impl Shared {
             slots: Slots::default(),
             extras: Extras::default(),
             home: Home::default(),
-            observer,
+            observers,
             initializer,
             contexts,
             epoch: Instant::now(),
@@ -167,7 +171,7 @@ impl Shared {
         thread_local! {
             static TICK: Cell<u8> = const { Cell::new(0) };
         }
-        let is_sampled = self.observer.is_some()
+        let is_sampled = !self.observers.is_empty()
             || TICK
                 .try_with(|tick| {
                     let now = tick.get();
@@ -322,14 +326,17 @@ impl Shared {
     }
 
     #[inline]
-    pub(super) fn observe(&self, tell: impl FnOnce(&dyn Observer)) {
-        if let Some(observer) = &self.observer
-            && let Err(panic) = panic::guard(|| tell(&**observer))
-        {
-            panic::contain(|| {
-                tracing::error!(panic.message, panic.location, "an observer panicked");
-            });
-        }
+    pub(super) fn observe(&self, tell: impl Fn(&dyn Observer)) {
+        self.observers.tell(tell);
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(super) fn publish_metrics(&self) {
+        self.observers.publish(|| Snapshot {
+            stats: self.stats(),
+            places: self.admission.places(),
+            workers_started: 0,
+        });
     }
 }
 
@@ -389,7 +396,7 @@ impl Pool for Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         // This may be anybody's thread, in the middle of a cancellation.
-        panic::guarded_drop(self.observer.take());
+        panic::guarded_drop(std::mem::take(&mut self.observers));
         panic::guarded_drop(self.initializer.take());
         if let Some(sentinel) = self.sentinel.get() {
             sentinel.abort();
@@ -411,7 +418,10 @@ fn refuse_work(work: Work, error: std::io::Error) {
 }
 
 fn refuse(task: &Runnable, why: TaskError) {
-    panic::contain(|| tracing::debug!(task = ?task.cell().info(), %why, "a task was rejected"));
+    let info = task.cell().info();
+    panic::contain(
+        || tracing::debug!(task.id = info.id().get(), task.name = info.name(), %why, "a task was rejected"),
+    );
     task.cell().refuse(why);
 }
 

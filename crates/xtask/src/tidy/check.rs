@@ -8,12 +8,14 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::documents;
+use super::examples;
 use super::layers::{MAX_LINES, RESERVED_WORDS, UNSAFE_FILES, layer_of, objection};
+use super::links;
 use super::scan::{Mention, Scan, What, scan};
 use crate::workspace::Workspace;
 
 /// The folder of the library's sources, from the top.
-const LIBRARY_SOURCES: &str = "crates/concurrent-futures/src/";
+pub(super) const LIBRARY_SOURCES: &str = "crates/concurrent-futures/src/";
 /// The folders that hold Rust.
 const SOURCES: &[&str] = &["crates", "examples", "tests"];
 
@@ -51,11 +53,16 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         "there is no Rust in {LIBRARY_SOURCES}: tell tidy where the library is"
     );
     let mut documents = Vec::new();
-    for folder in ["", "docs", "tests"] {
+    for folder in ["", "docs", "tests", "examples/service"] {
         read_documents(workspace.root(), Path::new(folder), &mut documents)?;
     }
     let mut violations = check(&files)?;
     violations.extend(documents::check(&documents, &files));
+    violations.extend(examples::check(&files)?);
+    let repository = workspace.library()?.repository.as_deref();
+    let repository = repository.context("the manifest of the library names no repository")?;
+    let is_there = |path: &Path| workspace.root().join(path).exists();
+    violations.extend(links::check(&documents, repository, is_there));
     for violation in &violations {
         println!("{violation}");
     }
@@ -245,7 +252,7 @@ fn quoted(modules: &[&str]) -> String {
 }
 
 /// The path of the module that a file below `src/` holds: empty for the root.
-fn module_of(file: &str) -> Vec<String> {
+pub(super) fn module_of(file: &str) -> Vec<String> {
     let path = file.strip_suffix(".rs").unwrap_or(file);
     let mut module: Vec<String> = path.split('/').map(str::to_owned).collect();
     if module.last().is_some_and(|last| last == "mod") || path == "lib" {

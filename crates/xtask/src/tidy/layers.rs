@@ -22,7 +22,15 @@ const LAYERS: &[Layer] = &[
         together: false,
     },
     Layer {
-        modules: &["wait", "as_completed", "group", "map", "executor", "stream"],
+        modules: &[
+            "wait",
+            "as_completed",
+            "group",
+            "map",
+            "executor",
+            "stream",
+            "progress",
+        ],
         together: true,
     },
     // What runs tasks: neither knows of the other.

@@ -1,5 +1,8 @@
 //! One small file for each way to break a rule, and for what looks like it and is none.
 
+mod examples;
+mod links;
+
 use super::check::check;
 use super::documents;
 

@@ -71,11 +71,11 @@ impl Shelf {
             .filter_map(|slot| Some((slots[slot].free.as_ref()?.size(), slot)))
             .filter(|(size, _)| (least..=most).contains(size))
             .min();
-        if let Some((_, slot)) = fitting
-            && let Some(memory) = slots[slot].free.take()
-        {
-            slots[slot].is_taken = true;
-            return lease(slot, slots[slot].generation, memory);
+        if let Some((_, slot)) = fitting {
+            if let Some(memory) = slots[slot].free.take() {
+                slots[slot].is_taken = true;
+                return lease(slot, slots[slot].generation, memory);
+            }
         }
         let is_empty = |slot: &Slot| !slot.is_taken && slot.free.is_none();
         let empty = slots[..self.most_slots].iter().position(is_empty);

@@ -32,7 +32,10 @@ impl Shared {
 
 /// Says that a task is rejected.
 pub(super) fn trace_rejection(task: &CellRef, why: &TaskError) {
-    panic::contain(|| tracing::debug!(task = ?task.info(), %why, "a task was rejected"));
+    let task = task.info();
+    panic::contain(
+        || tracing::debug!(task.id = task.id().get(), task.name = task.name(), %why, "a task was rejected"),
+    );
 }
 
 /// The error of a pool that was copied by a fork.

@@ -69,7 +69,7 @@ impl Shared {
         state.dispatch(&self.options, clock::now(), &mut actions);
         self.release(state, actions);
         drop(unused);
-        if self.options.observer.is_some() {
+        if !self.options.observers.is_empty() {
             for future in &futures {
                 self.observe(|observer| observer.queued(future.cell().info()));
             }

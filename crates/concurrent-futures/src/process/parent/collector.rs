@@ -106,10 +106,10 @@ impl Collector<'_> {
                 let now = clock::now();
                 for said in said.into_iter().chain(rest) {
                     state.apply(said.launch, said.replies.into_iter(), now, &mut actions);
-                    if let Some(violation) = said.violation
-                        && let Some(index) = state.index_of(said.launch)
-                    {
-                        state.violated(index, violation, &mut actions);
+                    if let Some(violation) = said.violation {
+                        if let Some(index) = state.index_of(said.launch) {
+                            state.violated(index, violation, &mut actions);
+                        }
                     }
                 }
                 for gone in exits {
@@ -150,9 +150,10 @@ impl Collector<'_> {
             if exits.iter().any(|gone| gone.launch == inlet.link.launch) {
                 // No further: something that the worker has left behind may go on writing.
                 let end = inlet.link.memory.results.position();
-                while inlet.reader.is_before(end)
-                    && let Some(said) = inlet.listen()
-                {
+                while inlet.reader.is_before(end) {
+                    let Some(said) = inlet.listen() else {
+                        break;
+                    };
                     rest.push(said);
                 }
                 if let Some(pipes) = &inlet.link.pipes {
@@ -292,9 +293,10 @@ impl Inlet {
     /// If the task is over that the worker had, what it has written is taken in, and its error gets the
     /// last of it.
     fn end_output(&self, replies: &mut [Reply]) {
-        if let Some(pipes) = &self.link.pipes
-            && let Some(reply) = replies.iter_mut().rfind(|reply| reply.ends_task())
-        {
+        let Some(pipes) = &self.link.pipes else {
+            return;
+        };
+        if let Some(reply) = replies.iter_mut().rfind(|reply| reply.ends_task()) {
             let stderr = pipes.end();
             reply.error = reply.error.take().map(|error| error.with_stderr(stderr));
         }

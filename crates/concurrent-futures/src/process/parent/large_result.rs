@@ -122,9 +122,10 @@ impl Drop for Ticket {
         if self.number == 0 {
             return;
         }
-        if let Some(link) = self.link.upgrade()
-            && let Some(word) = link.memory.returned.get(self.slot % LARGE_SLOTS)
-        {
+        let Some(link) = self.link.upgrade() else {
+            return;
+        };
+        if let Some(word) = link.memory.returned.get(self.slot % LARGE_SLOTS) {
             // Release: pairs with the acquire of the worker, which may write there then.
             word.store(self.number, Ordering::Release);
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::executor::Observer;
+use crate::executor::Observers;
 use crate::process::carried::Capture;
 use crate::process::record::Name;
 use crate::process::sys::Limits;
@@ -27,7 +27,7 @@ pub(in crate::process) struct Options {
     pub(in crate::process) max_payload: u64,
     pub(in crate::process) queue_limit: Option<usize>,
     pub(in crate::process) queue_bytes: Option<u64>,
-    pub(in crate::process) observer: Option<Arc<dyn Observer>>,
+    pub(in crate::process) observers: Observers,
     pub(in crate::process) contexts: Vec<Capture>,
     /// As the initializer.
     pub(in crate::process) finalizer: Option<(Name, Vec<u8>)>,

@@ -80,7 +80,10 @@ impl Shared {
         let pool = Arc::new_cyclic(|me| Self {
             id: OwnerId::next(),
             callbacks: Callbacks::new(&options.name),
-            state: Mutex::new(State::new(options.observer.is_some(), Arc::clone(&shelf))),
+            state: Mutex::new(State::new(
+                !options.observers.is_empty(),
+                Arc::clone(&shelf),
+            )),
             admission: Admission::new(
                 options.max_workers(),
                 options.queue_limit,
@@ -151,7 +154,8 @@ impl Shared {
         }
         for (task, error) in retried {
             task.in_span(|| {
-                tracing::warn!(task = ?task.info(), %error, "a worker process was lost, and its task is tried again");
+                let task = task.info();
+                tracing::warn!(task.id = task.id().get(), task.name = task.name(), %error, "a worker process was lost, and its task is tried again");
             });
         }
         for (pid, bytes) in outgrown {
@@ -204,7 +208,7 @@ impl Shared {
                     .increment(begun.saturating_sub(queued_at));
             }
         }
-        if self.options.observer.is_some() {
+        if !self.options.observers.is_empty() {
             let run = run.map(|(worker, nanos)| Run {
                 worker,
                 time: Duration::from_nanos(nanos),
@@ -223,7 +227,8 @@ impl Shared {
                 if error.is_worker_lost() {
                     let cell = task.cell();
                     cell.in_span(|| {
-                        tracing::warn!(task = ?cell.info(), %error, "a worker process was lost");
+                        let task = cell.info();
+                        tracing::warn!(task.id = task.id().get(), task.name = task.name(), %error, "a worker process was lost");
                     });
                 }
                 task.fail(error);
@@ -231,14 +236,8 @@ impl Shared {
         }
     }
 
-    pub(in crate::process) fn observe(&self, tell: impl FnOnce(&dyn crate::executor::Observer)) {
-        if let Some(observer) = &self.options.observer
-            && let Err(panic) = panic::guard(|| tell(&**observer))
-        {
-            panic::contain(|| {
-                tracing::error!(panic.message, panic.location, "an observer panicked");
-            });
-        }
+    pub(in crate::process) fn observe(&self, tell: impl Fn(&dyn crate::executor::Observer)) {
+        self.options.observers.tell(tell);
     }
 
     /// If the thread that holds it panics, nothing is left pending.
@@ -334,7 +333,7 @@ impl Shared {
         if is_rare {
             future.cell().start_queue_clock();
         }
-        if self.options.observer.is_some() {
+        if !self.options.observers.is_empty() {
             self.observe(|observer| observer.queued(future.cell().info()));
         }
         future
@@ -352,7 +351,7 @@ impl Shared {
     fn push(self: &Arc<Self>, task: RemoteTask) -> Result<(), Box<(RemoteTask, TaskError)>> {
         // The time is only for who observes or is limited; for others the hand-over is older than any
         // time that a worker says.
-        let now = if self.options.observer.is_some() || task.run_timeout().is_some() {
+        let now = if !self.options.observers.is_empty() || task.run_timeout().is_some() {
             clock::now()
         } else {
             0
@@ -375,8 +374,10 @@ impl Shared {
         let needs_supervisor = actions.notify && !state.has_supervisor;
         state.has_supervisor |= needs_supervisor;
         drop(state);
-        if needs_supervisor && let Err(error) = supervisor::start(self) {
-            self.no_supervisor(error);
+        if needs_supervisor {
+            if let Err(error) = supervisor::start(self) {
+                self.no_supervisor(error);
+            }
         }
         self.act(actions);
     }
@@ -403,7 +404,7 @@ impl Shared {
         thread_local! {
             static TICK: Cell<u8> = const { Cell::new(0) };
         }
-        let is_sampled = self.options.observer.is_some()
+        let is_sampled = !self.options.observers.is_empty()
             || TICK
                 .try_with(|tick| {
                     let now = tick.get();
@@ -515,9 +516,7 @@ impl Shared {
                 state.cancel_all(actions);
             }
         });
-        if how.wait
-            && let Some(limit) = how.deadline
-        {
+        if let Some(limit) = how.deadline.filter(|_| how.wait) {
             self.end_at(limit);
         }
         future

@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering;
 use super::shared::Shared;
 use super::state::Counts;
 use super::worker_state::{Life, Worker};
+#[cfg(feature = "metrics")]
+use crate::executor::Snapshot;
 use crate::executor::{Stats, Times};
 use crate::process::stats::{WorkerState, WorkerStats};
 
@@ -75,5 +77,16 @@ impl Shared {
         drop(state);
         workers.sort_by_key(|worker| worker.id);
         workers
+    }
+    #[cfg(feature = "metrics")]
+    pub(in crate::process) fn publish_metrics(&self) {
+        self.options.observers.publish(|| Snapshot {
+            stats: self.stats(),
+            places: self.admission.places(),
+            workers_started: match self.is_copy() {
+                true => 0,
+                false => self.lock().workers_started(),
+            },
+        });
     }
 }

@@ -111,7 +111,7 @@ pub(super) fn function_of(name: Name) -> Option<&'static str> {
 fn record(name: Name) -> Option<*const Record> {
     let address = name.address();
     let end = address.checked_add(size_of::<Record>())?;
-    if !address.is_multiple_of(align_of::<Record>()) || !sys::image().is_data(address..end) {
+    if address % align_of::<Record>() != 0 || !sys::image().is_data(address..end) {
         return None;
     }
     // Exposed, since the record was made elsewhere: the linker's places have no provenance here.

@@ -9,7 +9,7 @@
 //! parent of any size.
 
 use std::ffi::OsString;
-use std::io::{self, PipeReader, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -18,6 +18,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::io::{Errno, retry_on_intr};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
     Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, getpgid, kill_process,
     kill_process_group, pidfd_open, pidfd_send_signal, waitid,
@@ -118,7 +119,7 @@ impl Launch<'_> {
 #[derive(Debug)]
 enum Watch {
     Pidfd(OwnedFd),
-    Pipe(PipeReader),
+    Pipe(OwnedFd),
 }
 
 impl Watch {
@@ -137,8 +138,7 @@ impl Watch {
 
     fn by_thread(pid: Pid) -> Result<Self, Errno> {
         look(WaitId::Pid(pid))?;
-        let errno = |error: io::Error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN);
-        let (reader, mut writer) = io::pipe().map_err(errno)?;
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
         thread::Builder::new()
             .name("worker-exit".to_owned())
             .spawn(move || {
@@ -146,9 +146,9 @@ impl Watch {
                 // An error means that somebody else has waited for it, so it has ended too.
                 let _ = retry_on_intr(|| waitid(WaitId::Pid(pid), options));
                 // The reader is gone if nobody wants to know any more.
-                let _ = writer.write_all(&[0]);
+                let _ = rustix::io::write(&writer, &[0]);
             })
-            .map_err(errno)?;
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN))?;
         Ok(Self::Pipe(reader))
     }
 

@@ -142,10 +142,10 @@ mod constructor {
 ///
 /// With the feature `constructor` that has happened before `main`, and this returns at once.
 pub(in crate::process) fn enter_if_worker() {
-    if cfg!(not(feature = "constructor"))
-        && let Some(start) = checked()
-    {
-        take_over(start);
+    if cfg!(not(feature = "constructor")) {
+        if let Some(start) = checked() {
+            take_over(start);
+        }
     }
 }
 

@@ -99,7 +99,7 @@ pub(in crate::process) fn anonymous_memory() -> Option<u64> {
         .ok()?
         .read(&mut text)
         .ok()?;
-    let text = str::from_utf8(&text[..length]).ok()?;
+    let text = std::str::from_utf8(&text[..length]).ok()?;
     // In pages: all, resident, and of these those of files and shared memory.
     let mut fields = text.split(' ').skip(1).map(str::parse::<u64>);
     let (resident, shared) = (fields.next()?.ok()?, fields.next()?.ok()?);

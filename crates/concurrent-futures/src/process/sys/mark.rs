@@ -71,7 +71,7 @@ impl Mark {
 
     pub(super) fn from_value(value: &OsStr) -> Option<Self> {
         let mut fields = value.as_bytes().splitn(6, |byte| *byte == b':');
-        let mut field = || str::from_utf8(fields.next()?).ok();
+        let mut field = || std::str::from_utf8(fields.next()?).ok();
         Some(Self {
             version: field()?.to_owned(),
             anchor: usize::from_str_radix(field()?, 16).ok()?,

@@ -99,7 +99,7 @@ impl Place {
     /// `start-end permissions offset major:minor inode     path`
     fn on_line(address: usize, line: &[u8]) -> Option<Self> {
         let mut fields = line.splitn(6, |byte| *byte == b' ');
-        let mut field = || str::from_utf8(fields.next()?).ok();
+        let mut field = || std::str::from_utf8(fields.next()?).ok();
         let hexadecimal = |text| u64::from_str_radix(text, 16).ok();
         let (start, end) = field()?.split_once('-')?;
         if !(hexadecimal(start)?..hexadecimal(end)?).contains(&(address as u64)) {

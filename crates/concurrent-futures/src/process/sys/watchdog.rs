@@ -48,9 +48,11 @@ fn identity(descriptor: impl AsFd) -> Option<(u64, u64)> {
 pub(super) fn watch(socket: OwnedFd, parent: u32) -> ! {
     // Nothing is asked for: the end is always told.
     let mut watched = vec![Watched::new(socket, PollFlags::empty())];
-    if let Some(parent) = i32::try_from(parent).ok().and_then(Pid::from_raw)
-        && let Ok(process) = pidfd_open(parent, PidfdFlags::empty())
-    {
+    let process = i32::try_from(parent)
+        .ok()
+        .and_then(Pid::from_raw)
+        .and_then(|parent| pidfd_open(parent, PidfdFlags::empty()).ok());
+    if let Some(process) = process {
         let process = descriptors::moved_up(process.as_fd()).unwrap_or(process);
         watched.push(Watched::new(process, PollFlags::IN));
     }

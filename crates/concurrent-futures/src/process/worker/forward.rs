@@ -357,9 +357,10 @@ struct Collected {
 
 impl Collected {
     fn push(&mut self, field: &Field, value: Value) {
-        if field.index() < MOST_FIELDS
-            && let Ok(index) = u32::try_from(field.index())
-        {
+        let Ok(index) = u32::try_from(field.index()) else {
+            return;
+        };
+        if field.index() < MOST_FIELDS {
             self.values.push((index, value));
         }
     }

@@ -165,9 +165,12 @@ impl Outbox {
         channel: &Channel,
         wake: impl Fn(),
     ) -> io::Result<[u8; Placed::BYTES]> {
-        if !self.known.has(&lease)
-            && let Some(descriptor) = lease.descriptor()
-        {
+        let unsent = if self.known.has(&lease) {
+            None
+        } else {
+            lease.descriptor()
+        };
+        if let Some(descriptor) = unsent {
             let number = self.descriptors_sent.to_le_bytes();
             let mut tries = 0;
             while let Err(error) = channel.send(&number, &[descriptor]) {

@@ -1,4 +1,4 @@
-//! Inside a worker process: what it does from its takeover to its end.
+//! Inside a worker process: what it does from its takeover to its end. For programs there is [`init`] alone.
 
 mod forward;
 mod growth;

@@ -232,13 +232,13 @@ impl Worker {
         };
         if header.items == 0 {
             let (mut kind, mut lease) = self.call(call, &large, arguments);
-            if let Err(error) = carried::leave_all()
-                && kind == reply::VALUE
-            {
-                lease = None;
-                self.out.clear();
-                encode_error(&error, &mut self.out);
-                kind = reply::ERROR;
+            if let Err(error) = carried::leave_all() {
+                if kind == reply::VALUE {
+                    lease = None;
+                    self.out.clear();
+                    encode_error(&error, &mut self.out);
+                    kind = reply::ERROR;
+                }
             }
             let kind = self.bound(kind, reply::ERROR, &mut lease) | self.kept(large);
             self.flush();

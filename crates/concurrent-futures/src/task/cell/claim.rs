@@ -47,9 +47,10 @@ impl<T: Send + 'static> Claimable<T> {
 
     /// Starts, and becomes final by itself when `limit` is over.
     pub(in crate::task) fn expire_after(&self, limit: Duration) {
-        if self.start()
-            && let Err(error) = self.0.start_clock(Clock::Wait, limit)
-        {
+        if !self.start() {
+            return;
+        }
+        if let Err(error) = self.0.start_clock(Clock::Wait, limit) {
             let error = TaskError::rejected(Rejection::Broken).caused_by(error);
             // Refused if it is final already, which is as good.
             let _ = self.fulfil(Stored::Ready(Err(error)));

@@ -223,10 +223,13 @@ impl CellRef {
 
     /// Asks the body to stop: sets the flag, and cancels the token if somebody has one.
     pub(in crate::task) fn request_stop(&self) {
-        if self.state().set(state::STOP).has(state::TOKEN)
-            && let Some(extras) = self.extras()
-            && let Err(panic) = panic::guard(|| extras.token().cancel())
-        {
+        if !self.state().set(state::STOP).has(state::TOKEN) {
+            return;
+        }
+        let Some(extras) = self.extras() else {
+            return;
+        };
+        if let Err(panic) = panic::guard(|| extras.token().cancel()) {
             panic::contain(|| {
                 tracing::error!(panic.message, panic.location, "a waker panicked");
             });
@@ -320,9 +323,10 @@ impl CellRef {
 
     /// Starts the clock of the queue for a task that lies in one, if it has such a limit.
     pub(crate) fn start_queue_clock(&self) {
-        if let Some(limit) = self.extras().and_then(|extras| extras.queue_timeout)
-            && let Err(error) = self.start_clock(Clock::Queue, limit)
-        {
+        let Some(limit) = self.extras().and_then(|extras| extras.queue_timeout) else {
+            return;
+        };
+        if let Err(error) = self.start_clock(Clock::Queue, limit) {
             self.finish_queued(|| TaskError::rejected(Rejection::Broken).caused_by(error));
         }
     }
@@ -352,9 +356,11 @@ impl CellRef {
 
     #[cold]
     fn tell(&self, before: Snapshot, outcome: Outcome) {
-        if before.has(state::CALLBACKS)
-            && let Some(owner) = self.remote_owner(before)
-        {
+        let owner = before
+            .has(state::CALLBACKS)
+            .then(|| self.remote_owner(before))
+            .flatten();
+        if let Some(owner) = owner {
             // One thread takes the results of many workers: a callback that blocks must not hold it up.
             let task = self.clone();
             owner.run_callbacks(Box::new(move || task.tell_now(before, outcome)));
@@ -364,10 +370,10 @@ impl CellRef {
     }
 
     fn tell_now(&self, before: Snapshot, outcome: Outcome) {
-        if before.has(state::CALLBACKS)
-            && let Some(extras) = self.extras()
-        {
-            extras.run_callbacks(self.id(), outcome);
+        if before.has(state::CALLBACKS) {
+            if let Some(extras) = self.extras() {
+                extras.run_callbacks(self.id(), outcome);
+            }
         }
         if before.has(state::WAITER) {
             // SAFETY: `WAITER` was set when the task became final, so the filled slot is ours.
@@ -413,11 +419,13 @@ impl CellRef {
     pub(super) fn start_run_clock(&self, extras: &Extras) {
         // The queue's clock, if there is one, has nothing left to say.
         extras.set_timer(Clock::Queue, None);
-        if let Some(limit) = extras.run_timeout
-            && let Err(error) = self.start_clock(Clock::Run, limit)
-        {
+        let Some(limit) = extras.run_timeout else {
+            return;
+        };
+        if let Err(error) = self.start_clock(Clock::Run, limit) {
             panic::contain(|| {
-                tracing::error!(task = ?self.info(), %error, "no thread for the run timeout");
+                let task = self.info();
+                tracing::error!(task.id = task.id().get(), task.name = task.name(), %error, "no thread for the run timeout");
             });
         }
     }

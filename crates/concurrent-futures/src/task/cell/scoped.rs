@@ -299,9 +299,9 @@ impl Book {
         if self.detached.len() < 2 * self.left.max(FEW) {
             return Vec::new();
         }
-        let finished = self.detached.extract_if(.., |task| task.is_done());
-        let finished = finished.collect();
-        self.left = self.detached.len();
+        let all = std::mem::take(&mut self.detached).into_iter();
+        let (finished, left): (Vec<_>, Vec<_>) = all.partition(TaskFuture::is_done);
+        (self.left, self.detached) = (left.len(), left);
         finished
     }
 }
@@ -333,10 +333,10 @@ impl Loans {
                 // decides: a future can resolve while the body goes on, and it may have been leaked.
                 Next::WaitFor(task) => {
                     let cell = task.cell().clone();
-                    if let Err(error) = task.result()
-                        && !cell.is_unfinished()
-                    {
-                        note_untaken(&cell, &error);
+                    if let Err(error) = task.result() {
+                        if !cell.is_unfinished() {
+                            note_untaken(&cell, &error);
+                        }
                     }
                 }
                 Next::WaitForLoans(tasks) => {
@@ -386,7 +386,8 @@ fn drop_finished(mut task: TaskFuture<()>) {
 fn note_untaken(task: &CellRef, error: &TaskError) {
     if Outcome::of_error(error).is_error() {
         task.in_span(|| {
-            tracing::debug!(task = ?task.info(), %error, "a task of a scope failed unobserved");
+            let task = task.info();
+            tracing::debug!(task.id = task.id().get(), task.name = task.name(), %error, "a task of a scope failed unobserved");
         });
     }
 }

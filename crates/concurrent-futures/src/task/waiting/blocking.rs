@@ -176,9 +176,10 @@ pub(in crate::task) fn block_in(waits_for: impl FnOnce() -> Wait, block: impl Fn
         return block();
     };
     let wait = waits_for();
-    if !member.run_in_place(&wait.tasks, usize::MAX)
-        && let Some(blocking) = member.block(wait, false, &Arc::new(Unpark::new()))
-    {
+    if member.run_in_place(&wait.tasks, usize::MAX) {
+        return;
+    }
+    if let Some(blocking) = member.block(wait, false, &Arc::new(Unpark::new())) {
         block();
         blocking.end();
     }

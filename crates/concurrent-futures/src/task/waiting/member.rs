@@ -144,14 +144,13 @@ impl Member {
     pub(super) fn run_in_place(&self, tasks: &[CellRef], most: usize) -> bool {
         let mut run = 0;
         for task in tasks {
-            if run < most
+            let may_run = run < most
                 && task.owner() == self.pool.id()
                 && !task.is_open_to_others()
                 && self.stack.is_half_free()
                 && !std::thread::panicking()
-                && self.pool.may_run_inside(task)
-                && let Some(started) = task.begin()
-            {
+                && self.pool.may_run_inside(task);
+            if let Some(started) = may_run.then(|| task.begin()).flatten() {
                 run += 1;
                 self.pool.begun_in_place(task);
                 self.runner.run(started);

@@ -120,9 +120,10 @@ impl Listing {
 
 /// As [`Listing::note`], of a task's own future: whether it is listed is noted in its cell.
 pub(in crate::task) fn list(task: &CellRef, waker: &Waker) {
-    if !blocking::is_waker_of_this_thread(waker)
-        && let Some(member) = member::current()
-    {
+    if blocking::is_waker_of_this_thread(waker) {
+        return;
+    }
+    if let Some(member) = member::current() {
         task.set_listed(true);
         member.list(ListingKey::Task(task.id()), Wait::one(task));
     }

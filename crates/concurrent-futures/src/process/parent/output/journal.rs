@@ -277,13 +277,15 @@ fn log(block: Block) {
     } = block;
     for line in lines(&bytes) {
         let line = String::from_utf8_lossy(line);
-        let info = task.as_ref().map(|task| tracing::field::debug(task.info()));
+        let info = task.as_ref().map(|task| task.info());
+        let id = info.map(|task| task.id().get());
+        let name = info.and_then(|task| task.name());
         let log = || match source {
             Source::Stdout => {
-                tracing::info!(target: TARGET, stream = "stdout", worker, task = info, "{line}");
+                tracing::info!(target: TARGET, stream = "stdout", worker, task.id = id, task.name = name, "{line}");
             }
             Source::Stderr => {
-                tracing::warn!(target: TARGET, stream = "stderr", worker, task = info, "{line}");
+                tracing::warn!(target: TARGET, stream = "stderr", worker, task.id = id, task.name = name, "{line}");
             }
         };
         match &task {

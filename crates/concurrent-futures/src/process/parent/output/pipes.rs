@@ -5,12 +5,14 @@
 //! since something that a task has left behind may hold it open.
 
 use std::borrow::Cow;
-use std::io::{self, ErrorKind, PipeReader, Read};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::ioctl_fionread;
+use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::journal::{Block, Journal, Source};
 use super::lines::{Tail, end_of_lines};
@@ -40,7 +42,7 @@ struct Intake {
 #[derive(Default)]
 struct Stream {
     /// `None` once it has ended.
-    pipe: Option<PipeReader>,
+    pipe: Option<File>,
     /// The beginning of a line.
     begun: Vec<u8>,
     /// The line before was cut: if nothing but its end follows, that is no line.
@@ -57,8 +59,8 @@ impl Pipes {
         journal: &Arc<Journal>,
         launch: u64,
     ) -> io::Result<(Self, [OwnedFd; 2])> {
-        let (stdout, its_stdout) = io::pipe()?;
-        let (stderr, its_stderr) = io::pipe()?;
+        let (stdout, its_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (stderr, its_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
         for (ours, source) in [&stdout, &stderr].into_iter().zip(Source::ALL) {
             // Of our end only: the other one has flags of its own, and blocks.
             fcntl_setfl(ours, fcntl_getfl(ours)? | OFlags::NONBLOCK)?;
@@ -73,7 +75,7 @@ impl Pipes {
                 tail: Tail::default(),
             }),
         };
-        Ok((pipes, [its_stdout.into(), its_stderr.into()]))
+        Ok((pipes, [its_stdout, its_stderr]))
     }
 
     /// These are of the worker with this process id.
@@ -206,9 +208,9 @@ impl Intake {
 }
 
 impl Stream {
-    fn new(pipe: PipeReader) -> Self {
+    fn new(pipe: OwnedFd) -> Self {
         Self {
-            pipe: Some(pipe),
+            pipe: Some(pipe.into()),
             ..Self::default()
         }
     }

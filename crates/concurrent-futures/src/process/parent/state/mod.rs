@@ -215,6 +215,11 @@ impl State {
             && self.asked_starts == 0
     }
 
+    #[cfg(feature = "metrics")]
+    pub(in crate::process) fn workers_started(&self) -> u64 {
+        self.places.started.iter().sum()
+    }
+
     pub(in crate::process) fn restarts_of(&self, place: WorkerId) -> u64 {
         self.places
             .started

@@ -122,10 +122,10 @@ impl State {
 
     /// A worker could not be started, or has ended before it was ready.
     pub(super) fn warm_up_failed(&mut self, why: &TaskError, actions: &mut Actions) {
-        let has_enough = |warm_up: &mut WarmUp| {
+        for warm_up in &mut self.warm_ups {
             warm_up.failures += 1;
-            warm_up.failures >= MOST_FAILURES
-        };
+        }
+        let has_enough = |warm_up: &WarmUp| warm_up.failures >= MOST_FAILURES;
         self.resolve_warm_ups(has_enough, Some(why), actions);
     }
 
@@ -137,22 +137,26 @@ impl State {
     /// Nobody waits for it any more. False if it is over, or no warm-up.
     pub(super) fn abort_warm_up(&mut self, cell: &CellRef, actions: &mut Actions) -> bool {
         let before = self.warm_ups.len();
-        let is_meant = |warm_up: &mut WarmUp| warm_up.promise.cell().id() == cell.id();
+        let is_meant = |warm_up: &WarmUp| warm_up.promise.cell().id() == cell.id();
         self.resolve_warm_ups(is_meant, Some(&TaskError::aborted()), actions);
         self.warm_ups.len() < before
     }
 
     fn resolve_warm_ups(
         &mut self,
-        is_over: impl FnMut(&mut WarmUp) -> bool,
+        is_over: impl Fn(&WarmUp) -> bool,
         error: Option<&TaskError>,
         actions: &mut Actions,
     ) {
         if self.warm_ups.is_empty() {
             return;
         }
-        let over = self.warm_ups.extract_if(.., is_over);
-        let over = over.map(|warm_up| (warm_up.promise, error.cloned()));
+        let all = std::mem::take(&mut self.warm_ups).into_iter();
+        let (over, left): (Vec<_>, Vec<_>) = all.partition(is_over);
+        self.warm_ups = left;
+        let over = over
+            .into_iter()
+            .map(|warm_up| (warm_up.promise, error.cloned()));
         actions.warmed.extend(over);
         if self.warm_ups.is_empty() {
             // Meanwhile nobody has looked for workers that are idle for too long.

@@ -115,9 +115,10 @@ impl State {
         }
         let worker = &mut self.workers[index];
         let place = worker.place;
-        if let Some(handed) = worker.current_mut()
-            && !std::mem::replace(&mut handed.task.was_told, true)
-        {
+        let Some(handed) = worker.current_mut() else {
+            return;
+        };
+        if !std::mem::replace(&mut handed.task.was_told, true) {
             actions.begun.push((handed.task.cell().clone(), place, now));
         }
     }

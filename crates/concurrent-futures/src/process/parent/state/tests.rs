@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Actions, State};
 use crate::error::{Loss, TaskError, WorkerExit};
-use crate::executor::{Place, WorkerId};
+use crate::executor::{Observers, Place, WorkerId};
 use crate::id::OwnerId;
 use crate::process::frame::reply;
 use crate::process::items;
@@ -31,7 +31,7 @@ fn options() -> Options {
         max_payload: u64::MAX,
         queue_limit: None,
         queue_bytes: None,
-        observer: None,
+        observers: Observers::default(),
         contexts: Vec::new(),
         finalizer: None,
         capture_output: false,

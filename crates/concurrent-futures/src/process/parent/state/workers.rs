@@ -295,11 +295,10 @@ impl State {
             begun > chunk.results_of_this_hand_over() as u64 && chunk.left() > 0
         });
         if is_lost {
-            if error.attempts() > 0
+            let runs_again = error.attempts() > 0
                 && error.attempts() <= task.retries()
-                && self.objection(&task).is_none()
-                && let Some(terms) = &mut task.terms
-            {
+                && self.objection(&task).is_none();
+            if let Some(terms) = task.terms.as_mut().filter(|_| runs_again) {
                 self.counts.retried += 1;
                 let lost = (task.promise.cell().clone(), error.clone());
                 actions.retried.push(lost);
@@ -408,9 +407,10 @@ impl State {
         rest: Rest,
         actions: &mut Actions,
     ) {
-        if let Some(index) = self.index_of(launch)
-            && self.workers[index].phase(rest.number) == Some(rest.phase)
-        {
+        let Some(index) = self.index_of(launch) else {
+            return;
+        };
+        if self.workers[index].phase(rest.number) == Some(rest.phase) {
             let violation = match rest.phase {
                 Phase::Done => Violation("a result does not come that it has announced"),
                 _ => Violation("it does not begin what was handed over to it"),
@@ -544,7 +544,9 @@ fn lack_of_memory(
         None if was_refused => Some(("out of memory: the system refused it some".to_owned(), true)),
         // So ends a Rust program whose allocation has failed, and hardly anything else that did not panic.
         Some(limit) if signal == Signal::ABORT.as_raw() && !has_panicked => Some((
-            format!("probably out of memory: memory_limit is {limit} bytes"),
+            format!(
+                "probably out of memory, or it aborted by itself: memory_limit is {limit} bytes"
+            ),
             true,
         )),
         _ => None,

@@ -158,11 +158,11 @@ impl Worker {
         if !self.writer.has_room(ring, needed)? {
             return Err(Refusal::Full);
         }
-        if !self.known.has(lease)
-            && let Some(descriptor) = lease.descriptor()
-        {
-            let sent = self.link.channel.send(&[0], &[descriptor]);
-            sent.map_err(Self::refusal)?;
+        if !self.known.has(lease) {
+            if let Some(descriptor) = lease.descriptor() {
+                let sent = self.link.channel.send(&[0], &[descriptor]);
+                sent.map_err(Self::refusal)?;
+            }
         }
         let placed = Placed::of(lease, value_at, 0, &mut self.known).to_bytes();
         header.is_large = true;
