@@ -20,7 +20,7 @@ use crate::executor::{Kind, Metrics};
 /// As tokio's for its blocking threads.
 const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// Options of a [`ThreadPoolExecutor`]: made by [`ThreadPoolExecutor::builder`].
+/// Options for a [`ThreadPoolExecutor`], made by [`ThreadPoolExecutor::builder`].
 ///
 /// ```
 /// use concurrent_futures::{Executor, ThreadPoolExecutor};
@@ -69,54 +69,53 @@ impl ThreadPoolBuilder {
         }
     }
 
-    /// How many tasks may run at the same time, at least 1. Threads are started on demand. See the
-    /// example of [`ThreadPoolBuilder`].
+    /// The maximum number of tasks that run at the same time, at least 1. Threads are started on demand. See
+    /// the example of [`ThreadPoolBuilder`].
     ///
-    /// By default the number of usable CPUs plus 4, at most 32, as in Python: the process's CPU
-    /// affinity and the CPU quota of its control groups are respected, a fractional quota rounded
-    /// up.
+    /// The default is the number of usable CPUs plus 4, at most 32, as in Python. It respects the process's
+    /// CPU affinity and the CPU quota of its control groups, and rounds a fractional quota up.
     pub fn max_workers(mut self, workers: usize) -> Self {
         self.max_workers = Some(workers);
         self
     }
 
-    /// How many tasks may be queued beyond those that the workers run; none are refused by default. With
-    /// 0 a task is taken only if a worker is free.
+    /// How many tasks may be queued beyond those that the workers run. By default there is no limit. With 0,
+    /// a task is taken only if a worker is free.
     ///
-    /// At most `max_workers` and this many tasks are unfinished or have a [`Permit`](crate::Permit). A
-    /// further one is [rejected](crate::Rejection::QueueFull) if it is submitted, and waits if it has a
-    /// place [reserved](crate::Executor::reserve). A body that goes on after its time has its place
-    /// until it ends.
+    /// At most `max_workers` plus this many tasks are unfinished or have a [`Permit`](crate::Permit). A
+    /// further task is [rejected](crate::Rejection::QueueFull) if you submit it;
+    /// [`reserve`](crate::Executor::reserve) waits for a place. A body that goes on after its time limit
+    /// keeps its place until it ends.
     ///
-    /// There is no limit of bytes as for processes, since here no argument is encoded.
+    /// There is no limit in bytes as for processes, since no argument is encoded here.
     pub fn queue_limit(mut self, tasks: usize) -> Self {
         self.queue_limit = Some(tasks);
         self
     }
 
-    /// The threads' names are this, a hyphen, and a number that counts the threads of the pool. By
-    /// default `pool-N` with a number for each pool. See the example of [`ThreadPoolBuilder`].
+    /// The prefix of the threads' names: a hyphen and a number that counts the threads of the pool follow it.
+    /// The default is `pool-N`, with a number for each pool. See the example of [`ThreadPoolBuilder`].
     pub fn thread_name_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.thread_name_prefix = Some(prefix.into());
         self
     }
 
-    /// The stack size of the threads, in bytes: 2 MiB by default. Tasks that wait for tasks of the same
-    /// pool run them in place while half of it is free. See the example of [`ThreadPoolBuilder`].
+    /// The stack size of the threads, in bytes. The default is 2 MiB. A task that waits for tasks of the same
+    /// pool runs them in place while half of its stack is free. See the example of [`ThreadPoolBuilder`].
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = Some(bytes);
         self
     }
 
-    /// How long a thread without work is kept: 10 seconds by default. See the example of
+    /// How long a thread without work is kept. The default is 10 seconds. See the example of
     /// [`ThreadPoolBuilder`].
     pub fn keep_alive(mut self, time: Duration) -> Self {
         self.keep_alive = Some(time);
         self
     }
 
-    /// Runs once in each worker thread before its first task. If it panics or returns an error, the
-    /// pool is broken: queued and later tasks are rejected, with that error as the cause.
+    /// Runs this function once in each worker thread before its first task. If it panics or returns an error,
+    /// the pool is broken: queued and later tasks are rejected, with that error as the cause.
     ///
     /// ```
     /// use concurrent_futures::{Executor, Rejection, ThreadPoolExecutor};
@@ -138,14 +137,15 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// Is told what happens to each task: see the example of [`Observer`].
+    /// Tells this observer what happens to each task: see the example of [`Observer`].
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self
     }
 
-    /// Publishes what the pool does through the facade [`metrics`](https://docs.rs/metrics), under this name: for
-    /// Prometheus, StatsD, OpenTelemetry, or whatever recorder the program installs. Needs the feature `metrics`.
+    /// Publishes what the pool does through the [`metrics`](https://docs.rs/metrics) facade, under this name:
+    /// for Prometheus, StatsD, OpenTelemetry, or whatever recorder the program installs. Needs the feature
+    /// `metrics`.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ThreadPoolExecutor};
@@ -163,17 +163,18 @@ impl ThreadPoolBuilder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// **Install the recorder first.** A pool that was made before finds it with its next task, or when it
-    /// publishes, and makes up for what it has counted; the times until then are lost. A recorder of one
-    /// thread (`metrics::set_default_local_recorder`) gets all that those pools do that were made under it.
+    /// **Install the recorder first.** A pool that was made earlier finds the recorder with its next task, or
+    /// when it publishes. It then makes up for what it has counted, but the times until then are lost. A
+    /// recorder for one thread (`metrics::set_default_local_recorder`) gets everything from the pools that
+    /// were made under it.
     ///
-    /// The series are registered once: an exporter that forgets those which have not changed for a while
-    /// (`idle_timeout`) forgets them for good. The one for Prometheus keeps every single time until it is
-    /// scraped or told to tidy up (`run_upkeep`).
+    /// The series are registered once. If an exporter forgets series that have not changed for a while
+    /// (`idle_timeout`), it forgets them for good. The exporter for Prometheus keeps every single time until
+    /// it is scraped or told to tidy up (`run_upkeep`).
     ///
     /// # Series
-    /// All have the label `pool`, which is the name. Give each pool a name of its own: those of pools with the same
-    /// name add up.
+    /// All series have the label `pool`, which is the name. Give each pool a name of its own: the series of
+    /// pools with the same name add up.
     ///
     /// | name | | |
     /// |---|---|---|
