@@ -180,10 +180,10 @@ impl ThreadPoolBuilder {
     /// |---|---|---|
     /// | `concurrent_futures_tasks_submitted_total` | counter | tasks that were taken |
     /// | `concurrent_futures_tasks_finished_total` | counter | tasks that are over; the label `outcome` is the [`Outcome`](crate::Outcome): `succeeded`, `failed`, `panicked`, `cancelled`, `timed_out`, `rejected`, `abandoned`, `worker_lost`, `aborted`, `other`. `rejected` are those that were taken before the pool broke |
-    /// | `concurrent_futures_task_waiting_seconds` | histogram | how long tasks waited for a worker; its count is that of the tasks that have started, and of processes also of some that were cancelled as they were about to |
-    /// | `concurrent_futures_task_running_seconds` | histogram | how long tasks ran that were run to the end in their time |
+    /// | `concurrent_futures_task_waiting_seconds` | histogram | how long tasks waited for a worker; its count is the number of tasks that have started, and for processes also includes some that were cancelled as they were about to start |
+    /// | `concurrent_futures_task_running_seconds` | histogram | how long tasks ran, for those that ran to their end within their time |
     ///
-    /// These go up as it happens. The others change when the pool is asked to
+    /// These change as it happens. The others change when you ask the pool to
     /// [publish](ThreadPoolExecutor::publish_metrics):
     ///
     /// | name | | |
@@ -192,16 +192,16 @@ impl ThreadPoolBuilder {
     /// | `concurrent_futures_tasks_queued` | gauge | tasks that wait for a worker |
     /// | `concurrent_futures_tasks_running` | gauge | tasks that run |
     /// | `concurrent_futures_workers` | gauge | workers that exist |
-    /// | `concurrent_futures_workers_idle` | gauge | those of them without work |
+    /// | `concurrent_futures_workers_idle` | gauge | workers without work |
     /// | `concurrent_futures_max_workers` | gauge | workers that may exist |
-    /// | `concurrent_futures_workers_blocked` | gauge | of threads: those that wait for other tasks, or for a place |
-    /// | `concurrent_futures_workers_started_total` | counter | of processes: how many were started; beyond the first ones they replace others |
-    /// | `concurrent_futures_tasks_retried_total` | counter | of processes: how often a task, or an item of a map, was run again after the loss of its worker |
+    /// | `concurrent_futures_workers_blocked` | gauge | for threads: workers that wait for other tasks, or for a place |
+    /// | `concurrent_futures_workers_started_total` | counter | for processes: how many workers were started; those beyond the first ones replace others |
+    /// | `concurrent_futures_tasks_retried_total` | counter | for processes: how often a task, or an item of a map, was run again after the loss of its worker |
     /// | `concurrent_futures_places` | gauge | with a `queue_limit`: places for tasks |
     /// | `concurrent_futures_places_taken` | gauge | with a `queue_limit`: places that tasks and [permits](crate::Permit) have |
     /// | `concurrent_futures_places_refused_total` | counter | with a `queue_limit`: how often [`try_reserve`](crate::Executor::try_reserve) had no place to give |
     ///
-    /// A chunk of a map is one task, which succeeds also where an item of it fails.
+    /// A chunk of a map is one task, which succeeds even if an item of it fails.
     ///
     /// # Queries
     /// ```text
@@ -229,20 +229,19 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// Carries this context from where a task is submitted to the thread that runs it. Several are
-    /// entered in this order. Initializers see none. See the example of [`TaskContext`].
+    /// Carries this context from where a task is submitted to the thread that runs it. Several contexts are
+    /// entered in the order of these calls. Initializers see none. See the example of [`TaskContext`].
     pub fn context<C: TaskContext>(mut self) -> Self {
         self.contexts.push(capture_here::<C>);
         self
     }
 
-    /// Runs the tasks on the blocking threads of this runtime, instead of threads of the pool's
-    /// own. The bound stays the pool's; threads are given back after 50 ms of work, so that others
-    /// get their turn.
+    /// Runs the tasks on the blocking threads of this runtime, instead of on threads of the pool's own. The
+    /// pool still sets the bound. Threads are given back after 50 ms of work, so that others get their turn.
     ///
-    /// The pool depends on the runtime then: when that shuts down, the bodies that run are waited
-    /// for, and what is queued is rejected. It cannot be combined with options of threads: a name,
-    /// an initializer, a stack size or a keep-alive time.
+    /// The pool then depends on the runtime: when the runtime shuts down, it waits for running bodies, and
+    /// queued tasks are rejected. This option cannot be combined with options for threads: a name, an
+    /// initializer, a stack size or a keep-alive time.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ThreadPoolExecutor};
@@ -260,12 +259,11 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// Makes the pool. No thread is started before the first task. See the example of
-    /// [`ThreadPoolBuilder`].
+    /// Makes the pool. No thread starts before the first task. See the example of [`ThreadPoolBuilder`].
     ///
     /// # Errors
-    /// For options that cannot be: 0 workers, a thread name with a NUL byte, options of threads
-    /// together with a runtime.
+    /// If an option is invalid: 0 workers, a thread name with a NUL byte, or options for threads together
+    /// with a runtime.
     pub fn build(self) -> Result<ThreadPoolExecutor, BuildError> {
         let max_workers = self.max_workers.unwrap_or_else(cpus::default_threads);
         if max_workers == 0 {
