@@ -98,7 +98,7 @@ pub trait Executor: Clone + Send + Sync + 'static {
     ) -> TaskFuture<Chunk<J::Output>>;
 
     /// Stops taking tasks. The future waits until the tasks that were taken are over and the workers are
-    /// gone. If you drop the future, you do not wait, and nothing else changes.
+    /// gone. Dropping the future ends the wait and changes nothing else.
     ///
     /// ```
     /// use concurrent_futures::{Executor, Shutdown, ThreadPoolExecutor};

@@ -100,8 +100,8 @@ impl ThreadPoolExecutor {
         self.run(move || Ok(body()), None, &TaskOptions::default())
     }
 
-    /// Runs tasks that borrow from the caller, and returns when all of them are over. In blocking code, it is
-    /// what a `with` block is in Python.
+    /// Runs tasks that borrow from the caller, and returns when all of them are over. This is what Python's
+    /// `with` block does, in blocking code.
     ///
     /// A task may borrow whatever lives longer than the call. It may also borrow the [`Scope`] itself, to
     /// spawn more tasks. The call returns the function's value once every task has ended, their closures and
