@@ -95,8 +95,8 @@ pub trait Observer: Send + Sync + 'static {
         let _ = task;
     }
 
-    /// A worker begins a task that has waited for it for `waited`. A worker process is told so a moment
-    /// before: a task that is cancelled in between has started here, and never runs.
+    /// A worker begins a task that has waited for it for `waited`. For a worker process, this call comes a
+    /// moment earlier: a task that is cancelled in between has started here, but never runs.
     ///
     /// ```
     /// use concurrent_futures::{Executor, Observer, TaskInfo, ThreadPoolExecutor, WorkerId};
