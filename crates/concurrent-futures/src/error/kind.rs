@@ -38,7 +38,7 @@ pub enum ErrorKind {
     Rejected,
     /// The side that had promised the result went away without giving one.
     Abandoned,
-    /// A blocking wait was tried where tokio polls futures, which it would have stopped.
+    /// A blocking wait was tried where tokio polls futures, and would have stopped them.
     WouldBlock,
     /// An argument or a result could not be encoded or decoded.
     Codec,
