@@ -343,7 +343,7 @@ impl<W: Waitable> AsCompletedTimeout<W> {
     /// Adds a future, at any time, like [`AsCompleted::push`]. The deadline stays.
     ///
     /// # Panics
-    /// Those of [`AsCompleted::push`].
+    /// Like [`AsCompleted::push`].
     pub fn push(&mut self, future: W) {
         self.of += 1;
         self.set.push(future);

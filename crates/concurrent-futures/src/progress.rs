@@ -71,8 +71,8 @@ pin_project! {
     /// ```
     ///
     /// # Cancel safety
-    /// Those of the stream that it was made from: `next` is cancel safe, and a result that was not given is
-    /// not counted.
+    /// Like the stream that it was made from: `next` is cancel safe, and a result that was not given is not
+    /// counted.
     #[derive(Debug)]
     #[must_use = "streams do nothing unless polled"]
     pub struct Progress<S> {

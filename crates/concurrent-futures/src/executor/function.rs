@@ -77,7 +77,8 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Portable for T {}
 /// let future = InlineExecutor::new().submit(move |n: usize| text.len() + n, 1);
 /// ```
 ///
-/// This trait is implemented for functions of up to eight parameters. Do not implement it for your own types.
+/// This trait is implemented for functions of up to eight parameters, and is not meant to be implemented
+/// elsewhere.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be submitted with arguments of the type `{Args}`",
     label = "no function, method or non-capturing closure with these parameters",

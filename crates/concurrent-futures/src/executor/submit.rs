@@ -64,7 +64,7 @@ pub trait Executor: Clone + Send + Sync + 'static {
     /// How many tasks the executor takes: see [`Admission`]. For back ends: see the example of [`Job`].
     fn admission(&self) -> &Admission;
 
-    /// Runs a job; the other methods come down to this one. For back ends: see the example of [`Job`].
+    /// Runs a job; the other methods are built on this one. For back ends: see the example of [`Job`].
     ///
     /// If no place was reserved for the task, the executor [admits](Admission::admit) or rejects it.
     fn execute<J: Job>(
@@ -74,7 +74,7 @@ pub trait Executor: Clone + Send + Sync + 'static {
         options: &TaskOptions,
     ) -> TaskFuture<J::Output>;
 
-    /// Runs a function pointer; [`submit_fn`](Self::submit_fn) comes down to this. For back ends: see the
+    /// Runs a function pointer; [`submit_fn`](Self::submit_fn) is built on this. For back ends: see the
     /// example of [`Job`].
     fn execute_fn<A: Portable, T: Portable>(
         &self,
@@ -84,8 +84,8 @@ pub trait Executor: Clone + Send + Sync + 'static {
         options: &TaskOptions,
     ) -> TaskFuture<T>;
 
-    /// Runs a function on several items one after another, as one task with a result for each item; maps come
-    /// down to this. For back ends: see the example of [`Job`].
+    /// Runs a function on several items one after another, as one task with a result for each item; maps are
+    /// built on this. For back ends: see the example of [`Job`].
     ///
     /// If an item fails or panics, the others are not affected. Once the task is asked to stop, the items
     /// that have not begun are cancelled.
@@ -198,8 +198,8 @@ pub trait Executor: Clone + Send + Sync + 'static {
     ///
     /// A waiting caller gets a place before all later ones, including plain submits. An executor without
     /// limits gives a place at once. A task that waits for a place of its own pool has a place itself. On
-    /// threads, it meanwhile runs tasks that are queued there. If tasks that [block](Self::blocking_reserve)
-    /// for another place hold all places, one of them gets a [deadlock error](TaskError::is_deadlock).
+    /// threads, tasks that are queued there run meanwhile. If tasks that [block](Self::blocking_reserve) for
+    /// another place hold all places, one of them gets a [deadlock error](TaskError::is_deadlock).
     ///
     /// ```
     /// use concurrent_futures::{Executor, TaskError, ThreadPoolExecutor};

@@ -53,7 +53,7 @@ use crate::task::TaskFuture;
 ///
 /// - Times are those of arrival. Spans are entered only while something is emitted in them, and
 ///   `follows_from` does not travel. A task's spans are closed when it ends, at the latest.
-/// - Workers do not wait for a subscriber. What comes too fast is dropped, and this is reported and counted
+/// - Nothing waits for a subscriber. What comes too fast is dropped, and this is reported and counted
 ///   ([`dropped_events`](WorkerStats::dropped_events)).
 /// - A process has at most 1 024 callsites of workers. Further events and spans have a message that says it
 ///   all, and one callsite for each level.
@@ -88,7 +88,7 @@ impl ProcessPoolExecutor {
         }
     }
 
-    /// Sets options for a new pool: see the example of [`ProcessPoolBuilder`].
+    /// Returns a builder for a pool with options: see the example of [`ProcessPoolBuilder`].
     pub fn builder() -> ProcessPoolBuilder {
         ProcessPoolBuilder::new()
     }

@@ -20,7 +20,7 @@ use crate::time::Deadline;
 
 /// The result of a task that an executor runs, or that a [`Promise`](super::Promise) will give.
 ///
-/// Await it like any tokio task, or block on it with [`result`](Self::result) in code that is not async.
+/// Await it beside any tokio task, or block on it with [`result`](Self::result) in code that is not async.
 /// Every such future resolves: with the value, or with a [`TaskError`] that says why there is none.
 ///
 /// If you drop it, the task goes on unobserved, as in Python and in tokio. To stop the task in that case, use

@@ -68,7 +68,7 @@ impl ThreadPoolExecutor {
         }
     }
 
-    /// Sets options for a new pool: see the example of [`ThreadPoolBuilder`].
+    /// Returns a builder for a pool with options: see the example of [`ThreadPoolBuilder`].
     pub fn builder() -> ThreadPoolBuilder {
         ThreadPoolBuilder::new()
     }
