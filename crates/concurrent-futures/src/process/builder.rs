@@ -206,7 +206,7 @@ impl ProcessPoolBuilder {
     }
 
     /// The maximum size in bytes of an encoded argument or result. The default is 2 GiB. If a value is
-    /// larger, its task fails as [too large](TaskError::is_too_large) before anything is sent.
+    /// larger, its task gets the error [too large](TaskError::is_too_large) before anything is sent.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ProcessPoolExecutor};
@@ -282,7 +282,7 @@ impl ProcessPoolBuilder {
     /// entered in the order of these calls. Initializers see none. See the example of [`TaskContext`].
     ///
     /// The values are encoded and travel with each task; all of them together may have 4 KiB. If they are
-    /// larger, the task fails as [too large](TaskError::is_too_large).
+    /// larger, the task gets the error [too large](TaskError::is_too_large).
     pub fn context<C: TaskContext>(mut self) -> Self {
         self.contexts.push(capture_into::<C>);
         self
