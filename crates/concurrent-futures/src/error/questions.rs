@@ -323,9 +323,9 @@ impl TaskError {
         }
     }
 
-    /// The end of what the task had written to stderr, if its pool [captures
-    /// output](crate::ProcessPoolBuilder::capture_output) and the task had written anything. This is at most
-    /// 20 lines and 4 KiB; bytes that are not UTF-8 are replaced.
+    /// The end of what the task had written to stderr, if its pool
+    /// [captures output](crate::ProcessPoolBuilder::capture_output) and the task had written anything. This
+    /// is at most 20 lines and 4 KiB; bytes that are not UTF-8 are replaced.
     ///
     /// Errors of all kinds have it if the task ran. For items of a map, those that were lost with their
     /// worker have it, including what the items of the same chunk had written. It appears in the `Debug`

@@ -546,12 +546,12 @@ impl ProcessPoolBuilder {
     /// # Errors
     /// If an option is invalid: 0 workers, 0 tasks per worker, no payload, no time to start, no bytes in the
     /// queue, no memory or CPU for a worker, fewer than 32 descriptors, a name or a variable with a NUL byte,
-    /// or an argument of the initializer or the finalizer that cannot be encoded. The error is [of the kind
-    /// `WrongProgram`](crate::BuildErrorKind::WrongProgram) if this program cannot be started as a worker:
-    /// the code is in a dynamic library, or the program runs through a loader. It is [of the kind
-    /// `TooDeep`](crate::BuildErrorKind::TooDeep) in a worker of a worker, 10 deep: a function that makes a
-    /// pool and submits itself would start processes without end. A program that a task starts begins at 0
-    /// again.
+    /// or an argument of the initializer or the finalizer that cannot be encoded. The error is
+    /// [of the kind `WrongProgram`](crate::BuildErrorKind::WrongProgram) if this program cannot be started as
+    /// a worker: the code is in a dynamic library, or the program runs through a loader. It is
+    /// [of the kind `TooDeep`](crate::BuildErrorKind::TooDeep) in a worker of a worker, 10 deep: a function
+    /// that makes a pool and submits itself would start processes without end. A program that a task starts
+    /// begins at 0 again.
     pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {
         let max_workers = self.max_workers.unwrap_or_else(cpus::usable);
         if max_workers == 0 {

@@ -198,9 +198,9 @@ impl ProcessPoolExecutor {
     /// Workers that start later do not run it; use the [initializer](ProcessPoolBuilder::initializer) for
     /// what each of them must do. A call belongs to one worker and never runs in another. If that worker is
     /// gone before, the future says so ([`is_worker_lost`](crate::TaskError::is_worker_lost), and
-    /// [`ran`](crate::TaskError::ran) says that it did not begin). The call needs no place of the [queue
-    /// limit](ProcessPoolBuilder::queue_limit), and otherwise counts as a task. The arguments are encoded
-    /// once.
+    /// [`ran`](crate::TaskError::ran) says that it did not begin). The call needs no place of the
+    /// [queue limit](ProcessPoolBuilder::queue_limit), and otherwise counts as a task. The arguments are
+    /// encoded once.
     ///
     /// If the pool takes nothing any more, or the arguments cannot be encoded, the call returns a single
     /// future, with that error.

@@ -78,9 +78,9 @@ impl<T: Send + 'static> Promise<T> {
         self.0.cell().id()
     }
 
-    /// Says that the work has begun. From now on the future cannot be cancelled, only [asked to
-    /// stop](TaskFuture::abort). Returns false if it was cancelled before; then there is nothing to do any
-    /// more.
+    /// Says that the work has begun. From now on the future cannot be cancelled, only
+    /// [asked to stop](TaskFuture::abort). Returns false if it was cancelled before; then there is nothing to
+    /// do any more.
     ///
     /// ```
     /// use concurrent_futures::Promise;
