@@ -68,7 +68,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Portable for T {}
 /// # Ok::<(), concurrent_futures::TaskError>(())
 /// ```
 ///
-/// A closure that captures something that is not `Copy` is no such function:
+/// A closure that captures a value that is not `Copy` is not such a function:
 ///
 /// ```compile_fail,E0277
 /// use concurrent_futures::{Executor, InlineExecutor};

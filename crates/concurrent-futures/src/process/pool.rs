@@ -202,8 +202,8 @@ impl ProcessPoolExecutor {
     /// [queue limit](ProcessPoolBuilder::queue_limit), and otherwise counts as a task. The arguments are
     /// encoded once.
     ///
-    /// If the pool takes nothing any more, or the arguments cannot be encoded, the call returns a single
-    /// future, with that error.
+    /// If the pool takes no more tasks, or the arguments cannot be encoded, the call returns a single future,
+    /// with that error.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ProcessPoolExecutor};
