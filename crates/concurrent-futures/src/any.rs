@@ -8,8 +8,8 @@ use crate::process::ProcessPoolExecutor;
 use crate::task::TaskFuture;
 use crate::thread::ThreadPoolExecutor;
 
-/// One of the executors of this crate, for choosing at run time: the trait has generic methods, and
-/// so cannot be a trait object.
+/// One of the executors of this crate, for choosing at run time. The trait has generic methods, so it cannot
+/// be a trait object.
 ///
 /// ```
 /// use concurrent_futures::{AnyExecutor, Executor, InlineExecutor, ThreadPoolExecutor};
@@ -26,11 +26,11 @@ use crate::thread::ThreadPoolExecutor;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum AnyExecutor {
-    /// On threads.
+    /// Runs tasks on threads.
     Threads(ThreadPoolExecutor),
-    /// In worker processes.
+    /// Runs tasks in worker processes.
     Processes(ProcessPoolExecutor),
-    /// Where they are submitted.
+    /// Runs tasks where they are submitted.
     Inline(InlineExecutor),
 }
 
@@ -47,7 +47,7 @@ macro_rules! delegate {
 
 #[cfg(feature = "metrics")]
 impl AnyExecutor {
-    /// As [`ThreadPoolExecutor::publish_metrics`] and [`ProcessPoolExecutor::publish_metrics`]. Does
+    /// Like [`ThreadPoolExecutor::publish_metrics`] and [`ProcessPoolExecutor::publish_metrics`]. Does
     /// nothing for an [`InlineExecutor`], which has no metrics.
     pub fn publish_metrics(&self) {
         match self {

@@ -16,11 +16,11 @@ use crate::progress::sealed::Tracked;
 use crate::task::{Listing, Outcome, Sink, Wait, Waitable, block_until};
 use crate::time::{Deadline, Expiry};
 
-/// Gives futures back as their tasks finish: a [`Stream`], or `for` over it in blocking code.
+/// Yields futures as their tasks finish. This is a [`Stream`]; in blocking code, use `for` over it.
 ///
-/// Takes futures, or pairs of a key of your own and a future; futures that are done already come
-/// first. Each costs one registration, so that a million take linear time, and nothing that was
-/// given is kept. More can be added at any time with [`push`](AsCompleted::push).
+/// Takes futures, or pairs of a key of your own and a future. Futures that are done already come first. Each
+/// future costs one registration, so a million take linear time, and nothing that was yielded is kept. You
+/// can add more at any time with [`push`](AsCompleted::push).
 ///
 /// ```
 /// use concurrent_futures::{as_completed, Executor, ThreadPoolExecutor};
@@ -45,10 +45,10 @@ where
     set
 }
 
-/// Futures that are given back as their tasks finish: made by [`as_completed`].
+/// Futures that are yielded as their tasks finish, made by [`as_completed`].
 ///
 /// # Cancel safety
-/// [`next`](Self::next) is cancel safe: a future that is not given stays.
+/// [`next`](Self::next) is cancel safe: a future that was not yielded stays.
 #[must_use = "streams do nothing unless polled"]
 pub struct AsCompleted<W: Waitable> {
     futures: Slab<W>,
@@ -80,7 +80,7 @@ impl Sink for Finished {
 }
 
 impl<W: Waitable> AsCompleted<W> {
-    /// A set without futures.
+    /// Makes a set without futures.
     ///
     /// ```
     /// use concurrent_futures::{AsCompleted, Executor, InlineExecutor};
@@ -117,7 +117,7 @@ impl<W: Waitable> AsCompleted<W> {
     /// ```
     ///
     /// # Panics
-    /// With more than 4 294 967 295 futures in the set at once.
+    /// If there are more than 4 294 967 295 futures in the set at once.
     pub fn push(&mut self, future: W) {
         let entry = self.futures.vacant_entry();
         let key = u32::try_from(entry.key()).expect("fewer futures than 32 bits can count");
@@ -128,28 +128,28 @@ impl<W: Waitable> AsCompleted<W> {
         }
     }
 
-    /// How many futures have not been given back: see the example of [`new`](Self::new).
+    /// How many futures have not been yielded yet: see the example of [`new`](Self::new).
     #[must_use]
     pub fn len(&self) -> usize {
         self.futures.len()
     }
 
-    /// All futures have been given back: see the example of [`new`](Self::new).
+    /// Whether all futures have been yielded: see the example of [`new`](Self::new).
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.futures.is_empty()
     }
 
-    /// The next future whose task finishes; `None` when all have been given back. See the example of
+    /// Waits for the next future whose task finishes; `None` when all have been yielded. See the example of
     /// [`as_completed`].
     ///
     /// # Cancel safety
-    /// A wait that is given up loses nothing: the future stays.
+    /// If you give up the wait, nothing is lost: the future stays.
     pub async fn next(&mut self) -> Option<W> {
         std::future::poll_fn(|context| self.poll_finished(context)).await
     }
 
-    /// Blocks until the next task finishes; `None` when all futures have been given back.
+    /// Blocks until the next task finishes; `None` when all futures have been yielded.
     ///
     /// ```
     /// use concurrent_futures::{as_completed, Executor, ThreadPoolExecutor};
@@ -170,7 +170,7 @@ impl<W: Waitable> AsCompleted<W> {
         block_until(Deadline::NEVER, self, poll, Self::waits_for).map(Option::flatten)
     }
 
-    /// Ends with an error when `limit`, counted from now, is over before all tasks are: see the example of
+    /// Ends with an error if `limit`, counted from now, passes before all tasks are over: see the example of
     /// [`AsCompletedTimeout`].
     pub fn timeout(self, limit: Duration) -> AsCompletedTimeout<W> {
         AsCompletedTimeout {
@@ -181,7 +181,7 @@ impl<W: Waitable> AsCompleted<W> {
         }
     }
 
-    /// Gives back all futures that are left, done or not.
+    /// Returns all futures that are left, done or not.
     ///
     /// ```
     /// use concurrent_futures::{as_completed, Promise};
@@ -313,10 +313,10 @@ impl<W: Waitable> fmt::Debug for AsCompleted<W> {
     }
 }
 
-/// As [`AsCompleted`], up to a deadline: made by [`AsCompleted::timeout`].
+/// An [`AsCompleted`] with a deadline, made by [`AsCompleted::timeout`].
 ///
 /// At the deadline it gives one error, which says how many futures are unfinished, and ends.
-/// [`into_remaining`](Self::into_remaining) gives those back.
+/// [`into_remaining`](Self::into_remaining) returns those futures.
 ///
 /// ```
 /// use concurrent_futures::{as_completed, Promise};
@@ -340,16 +340,16 @@ pub struct AsCompletedTimeout<W: Waitable> {
 }
 
 impl<W: Waitable> AsCompletedTimeout<W> {
-    /// Adds a future, at any time, as [`AsCompleted::push`]. The deadline stays.
+    /// Adds a future, at any time, like [`AsCompleted::push`]. The deadline stays.
     ///
     /// # Panics
-    /// As [`AsCompleted::push`].
+    /// Like [`AsCompleted::push`].
     pub fn push(&mut self, future: W) {
         self.of += 1;
         self.set.push(future);
     }
 
-    /// The next future whose task finishes, or the error at the deadline; then `None`.
+    /// Waits for the next future whose task finishes, or gives the error at the deadline; then `None`.
     ///
     /// ```
     /// use concurrent_futures::{as_completed, Executor, ThreadPoolExecutor};
@@ -370,21 +370,21 @@ impl<W: Waitable> AsCompletedTimeout<W> {
     /// ```
     ///
     /// # Errors
-    /// At the deadline, one with the clock [`Wait`](crate::Clock::Wait).
+    /// At the deadline, an error with the clock [`Wait`](crate::Clock::Wait).
     ///
     /// # Cancel safety
-    /// A wait that is given up loses nothing: the future stays.
+    /// If you give up the wait, nothing is lost: the future stays.
     pub async fn next(&mut self) -> Option<Result<W, TaskError>> {
         std::future::poll_fn(|context| self.poll_finished(context)).await
     }
 
-    /// Blocks until the next task finishes, at most up to the deadline. See the example of
+    /// Blocks until the next task finishes, at most until the deadline. See the example of
     /// [`AsCompletedTimeout`].
     ///
     /// # Errors
-    /// At the deadline, one with the clock [`Wait`](crate::Clock::Wait), which is the last; and
-    /// [`is_would_block`](TaskError::is_would_block) in async code, where blocking would stop the runtime:
-    /// nothing is lost by that.
+    /// At the deadline, an error with the clock [`Wait`](crate::Clock::Wait), which is the last item; or
+    /// [`is_would_block`](TaskError::is_would_block) in async code, where blocking would stop the runtime. In
+    /// that case nothing is lost.
     pub fn blocking_next(&mut self) -> Option<Result<W, TaskError>> {
         let deadline = self.expiry.deadline();
         let waits_for = |this: &Self| this.set.waits_for();
@@ -395,7 +395,7 @@ impl<W: Waitable> AsCompletedTimeout<W> {
         }
     }
 
-    /// Gives back all futures that are left, done or not. See the example of [`AsCompletedTimeout`].
+    /// Returns all futures that are left, done or not. See the example of [`AsCompletedTimeout`].
     pub fn into_remaining(self) -> Vec<W> {
         self.set.into_remaining()
     }

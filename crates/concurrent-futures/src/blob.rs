@@ -8,18 +8,18 @@ use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-/// Bytes to submit: a task in a worker process reads them where they are, without a copy of its own.
+/// Bytes to submit. A task in a worker process reads them where they are, without a copy of its own.
 ///
-/// A `Vec<u8>`, a [`Bytes`] or a `serde_bytes::ByteBuf` arrives in memory of its own, which a worker has
-/// to get from the system and to fill. A `Blob` in the arguments of a task is a view of memory that
-/// pool and worker share, however large it is. It can be kept beyond the task: the pool does not use
-/// that memory again as long as there is a `Blob` of it.
+/// A `Vec<u8>`, a [`Bytes`] or a `serde_bytes::ByteBuf` arrives in memory of its own, which a worker has to
+/// get from the system and fill. A `Blob` in the arguments of a task is a view of memory that the pool and
+/// the worker share, however large it is. You can keep it beyond the task: the pool does not reuse that
+/// memory as long as there is a `Blob` of it.
 ///
-/// The pool uses that memory again, for tasks of other workers too. So workers are apart for crashes, and
-/// not for secrets: one that is hostile may read arguments of others.
+/// After that the pool reuses the memory, also for tasks of other workers. So workers are isolated from each
+/// other's crashes, but not for secrets: a hostile worker may read arguments of others.
 ///
-/// Everywhere else it is a [`Bytes`]: cheap to clone, made from a `Vec<u8>` without a copy, and turned
-/// into a `Bytes` without one. As a result it is copied once, as other bytes are.
+/// Everywhere else a `Blob` is a [`Bytes`]: cheap to clone, made from a `Vec<u8>` without a copy, and turned
+/// into a `Bytes` without one. As a result it is copied once, like other bytes.
 ///
 /// ```
 /// use concurrent_futures::{Blob, Executor, ProcessPoolExecutor};
@@ -34,7 +34,7 @@ use serde::ser::{Serialize, Serializer};
 pub struct Blob(Bytes);
 
 impl Blob {
-    /// The same bytes, without a copy.
+    /// Returns the same bytes, without a copy.
     ///
     /// ```
     /// use concurrent_futures::Blob;

@@ -15,18 +15,18 @@ use crate::error::TaskError;
 use crate::task::{Waitable, Waits, block_until};
 use crate::time::{Deadline, Expiry};
 
-/// Waits for the values of all futures, in the order of the input, or for the first error, which
-/// stops the rest: await it, or call [`blocking_wait`](TryJoinAll::blocking_wait).
+/// Waits for the values of all futures, in the order of the input, or for the first error, which stops the
+/// rest. Await it, or call [`blocking_wait`](TryJoinAll::blocking_wait).
 ///
-/// The first error is the first in time; of those that are there from the start, the first of the
-/// input. It knows as its [`index`](TaskError::index) which future it is of. Everything but a value is
-/// an error here, a cancellation too. Errors that come later are dropped.
+/// The first error is the first in time; of errors that are there from the start, it is the first in the
+/// input. Its [`index`](TaskError::index) says which future it belongs to. Everything but a value is an error
+/// here, even a cancellation. Later errors are dropped.
 ///
-/// The rest is stopped as by [`TaskFuture::abort`](crate::TaskFuture::abort): what has not started
-/// never runs, what runs in a worker process is ended, what runs on a thread is asked to stop. The
-/// end of those tasks is not waited for; pass `&mut` futures to see it. The same happens when this
-/// future is dropped before it is done. Costs one registration a future, whatever the order in which
-/// they finish.
+/// The rest is stopped as by [`TaskFuture::abort`](crate::TaskFuture::abort): tasks that have not started
+/// never run, tasks that run in a worker process are ended, and tasks that run on a thread are asked to stop.
+/// The group does not wait for the end of those tasks; pass `&mut` futures to see it. The same happens if
+/// this future is dropped before it is done. This costs one registration for each future, whatever the order
+/// in which they finish.
 ///
 /// ```
 /// use concurrent_futures::{try_join_all, Executor, TaskError, ThreadPoolExecutor};
@@ -48,10 +48,10 @@ use crate::time::{Deadline, Expiry};
 /// ```
 ///
 /// # Errors
-/// The first error of a task, whatever its kind; and that of a [`timeout`](TryJoinAll::timeout).
+/// The first error of a task, of whatever kind, or the error of a [`timeout`](TryJoinAll::timeout).
 ///
 /// # Cancel safety
-/// Not cancel safe: dropping it stops the tasks, and drops the values that are there.
+/// Not cancel safe: dropping the future stops the tasks, and drops the values that are there.
 pub fn try_join_all<I, T>(futures: I) -> TryJoinAll<I::Item>
 where
     I: IntoIterator,
@@ -64,12 +64,12 @@ where
     }
 }
 
-/// Waits for the first future that gives a value, and stops the rest: await it, or call
+/// Waits for the first future that gives a value, and stops the rest. Await it, or call
 /// [`blocking_wait`](SelectOk::blocking_wait).
 ///
-/// The first is the first in time; of those that are there from the start, the first of the input.
-/// The rest is stopped as by [`try_join_all`], also when this future is dropped before it is done.
-/// Costs one registration a future, whatever the order in which they finish.
+/// The first value is the first in time; of values that are there from the start, it is the first in the
+/// input. The rest is stopped as by [`try_join_all`], even if this future is dropped before it is done. This
+/// costs one registration for each future, whatever the order in which they finish.
 ///
 /// ```
 /// use concurrent_futures::{select_ok, Executor, TaskError, ThreadPoolExecutor};
@@ -93,11 +93,11 @@ where
 /// ```
 ///
 /// # Errors
-/// Where all have failed, one of the kind [`AllFailed`](crate::ErrorKind::AllFailed), that keeps
-/// [all their errors](TaskError::errors); also where there is no future at all.
+/// If all futures have failed, or if there are none, an error of the kind
+/// [`AllFailed`](crate::ErrorKind::AllFailed), which keeps [all their errors](TaskError::errors).
 ///
 /// # Cancel safety
-/// Not cancel safe: dropping it stops the tasks.
+/// Not cancel safe: dropping the future stops the tasks.
 pub fn select_ok<I, T>(futures: I) -> SelectOk<I::Item>
 where
     I: IntoIterator,
@@ -109,10 +109,10 @@ where
     }
 }
 
-/// All values, or the first error: made by [`try_join_all`].
+/// All values, or the first error; made by [`try_join_all`].
 ///
 /// # Panics
-/// When it is polled after it was done.
+/// If it is polled after it was done.
 #[must_use = "dropping a group stops its tasks"]
 pub struct TryJoinAll<W: Waitable + Future> {
     group: Group<W>,
@@ -120,10 +120,10 @@ pub struct TryJoinAll<W: Waitable + Future> {
     results: Option<Vec<Option<W::Output>>>,
 }
 
-/// The first value, or the errors of all: made by [`select_ok`].
+/// The first value, or the errors of all; made by [`select_ok`].
 ///
 /// # Panics
-/// When it is polled after it was done.
+/// If it is polled after it was done.
 #[must_use = "dropping a group stops its tasks"]
 pub struct SelectOk<W: Waitable + Future> {
     group: Group<W>,
@@ -135,8 +135,8 @@ impl<W, T> TryJoinAll<W>
 where
     W: Waitable + Future<Output = Result<T, TaskError>> + Unpin,
 {
-    /// A deadline for the whole group, `limit` from now: if values are missing by then, all that is not
-    /// over is stopped, and the error says how many futures were unfinished.
+    /// Sets a deadline for the whole group, `limit` from now. If values are missing by then, all tasks that
+    /// are not over are stopped, and the error says how many futures were unfinished.
     ///
     /// ```
     /// use concurrent_futures::{try_join_all, Clock, Promise};
@@ -158,9 +158,8 @@ where
     /// Blocks the thread: see the example of [`timeout`](Self::timeout).
     ///
     /// # Errors
-    /// The first error of a task; that of the deadline; and
-    /// [`is_would_block`](TaskError::is_would_block) in async code, where blocking would stop the
-    /// runtime. Each of them stops the tasks.
+    /// The first error of a task; the error of the deadline; or [`is_would_block`](TaskError::is_would_block)
+    /// in async code, where blocking would stop the runtime. Each of them stops the tasks.
     pub fn blocking_wait(mut self) -> Result<Vec<T>, TaskError> {
         let deadline = self.group.expiry.deadline();
         let waits_for = |this: &Self| this.group.set.waits_for().each();
@@ -198,9 +197,9 @@ impl<W, T> SelectOk<W>
 where
     W: Waitable + Future<Output = Result<T, TaskError>> + Unpin,
 {
-    /// As [`TryJoinAll::timeout`]: if there is no value `limit` from now, all that is not
-    /// over is stopped, and the error says how many futures were unfinished. It keeps the
-    /// [errors](TaskError::errors) of the others.
+    /// Like [`TryJoinAll::timeout`]: if there is no value `limit` from now, all tasks that are not over are
+    /// stopped, and the error says how many futures were unfinished. It keeps the [errors](TaskError::errors)
+    /// of the others.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.group.expiry = Expiry::new(Deadline::after(limit));
         self
@@ -219,9 +218,9 @@ where
     /// ```
     ///
     /// # Errors
-    /// The one of [`select_ok`]; that of the deadline; and
-    /// [`is_would_block`](TaskError::is_would_block) in async code, where blocking would stop the
-    /// runtime. Each of them stops the tasks.
+    /// The error of [`select_ok`]; the error of the deadline; or
+    /// [`is_would_block`](TaskError::is_would_block) in async code, where blocking would stop the runtime.
+    /// Each of them stops the tasks.
     pub fn blocking_wait(mut self) -> Result<T, TaskError> {
         let deadline = self.group.expiry.deadline();
         let waits_for = |this: &Self| this.group.set.waits_for();

@@ -13,7 +13,7 @@ const BLOCK: u64 = 256;
 
 /// The identity of a task, unique in this process.
 ///
-/// Ids that one thread hands out grow; between threads their order says nothing.
+/// The ids that one thread hands out grow. The order of ids from different threads says nothing.
 ///
 /// ```
 /// use concurrent_futures::{Executor, InlineExecutor};

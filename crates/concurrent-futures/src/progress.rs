@@ -33,23 +33,23 @@ pub(crate) mod sealed {
 }
 
 pin_project! {
-    /// A stream that moves a progress bar: made by [`Map::progress`], [`AsCompleted::progress`] and
-    /// their likes. With the feature `indicatif`.
+    /// A stream that moves a progress bar, made by [`Map::progress`], [`AsCompleted::progress`] and similar
+    /// methods. Needs the feature `indicatif`.
     ///
-    /// It is the stream that it was before: a [`Stream`], with `next` and `blocking_next`, and with `for`
-    /// in blocking code. Each result that it gives moves the bar by one, failed or not; the error of a
-    /// deadline is no result.
+    /// It remains the stream that it was: a [`Stream`] with `next` and `blocking_next`, and with `for` in
+    /// blocking code. Each result that it gives moves the bar by one, failed or not. The error of a deadline
+    /// is not a result.
     ///
-    /// A bar without a length gets that of the input, if the input knows it, and
+    /// A bar without a length gets the length of the input, if the input knows it, and
     /// [`push`](Progress::push) makes it longer. A bar with a length keeps it. At the end the bar is
-    /// [finished](ProgressBar::finish_using_style), as its
-    /// [`with_finish`](ProgressBar::with_finish) says. Where results are missing, because the stream was
-    /// dropped or its time was over, it is [abandoned](ProgressBar::abandon), and shows how far it came.
+    /// [finished](ProgressBar::finish_using_style), as its [`with_finish`](ProgressBar::with_finish) says. If
+    /// results are missing, because the stream was dropped or its time was over, the bar is
+    /// [abandoned](ProgressBar::abandon), and shows how far it came.
     ///
-    /// A bar is a handle: give a clone, and keep yours to print above it
-    /// ([`suspend`](ProgressBar::suspend), [`println`](ProgressBar::println)). It is drawn when it moves;
-    /// where tasks take long, [`enable_steady_tick`](ProgressBar::enable_steady_tick) keeps its clock going.
-    /// Counting a result takes about 30 ns, most of which is a look at the clock.
+    /// A bar is a handle: pass a clone, and keep yours to print above it ([`suspend`](ProgressBar::suspend),
+    /// [`println`](ProgressBar::println)). It is drawn when it moves. If tasks take long,
+    /// [`enable_steady_tick`](ProgressBar::enable_steady_tick) keeps its clock going. Counting a result takes
+    /// about 30 ns, most of which is reading the clock.
     ///
     /// ```
     /// use concurrent_futures::{Executor, TaskError, ThreadPoolExecutor};
@@ -71,7 +71,7 @@ pin_project! {
     /// ```
     ///
     /// # Cancel safety
-    /// As the stream that it was made of: `next` is cancel safe, and a result that is not given is not
+    /// Like the stream that it was made from: `next` is cancel safe, and a result that was not given is not
     /// counted.
     #[derive(Debug)]
     #[must_use = "streams do nothing unless polled"]
@@ -130,13 +130,13 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
 }
 
 impl<E, I: Iterator, T: Send + 'static> Progress<Map<E, I, T>> {
-    /// As [`Map::next`].
+    /// Like [`Map::next`].
     pub async fn next(&mut self) -> Option<Result<T, TaskError>> {
         let next = self.stream.next().await;
         self.counted(next)
     }
 
-    /// As [`Map::blocking_next`].
+    /// Like [`Map::blocking_next`].
     pub fn blocking_next(&mut self) -> Option<Result<T, TaskError>> {
         match self.stream.blocking_next() {
             Some(Err(refusal)) if refusal.is_would_block() => Some(Err(refusal)),
@@ -170,39 +170,39 @@ impl<W: Waitable> AsCompleted<W> {
 }
 
 impl<W: Waitable> Progress<AsCompleted<W>> {
-    /// As [`AsCompleted::push`]. Makes the bar longer, if that was without a length.
+    /// Like [`AsCompleted::push`]. Makes the bar longer, if it had no length.
     pub fn push(&mut self, future: W) {
         self.extend([future]);
     }
 
-    /// As [`AsCompleted::len`].
+    /// Like [`AsCompleted::len`].
     #[must_use]
     pub fn len(&self) -> usize {
         self.stream.len()
     }
 
-    /// As [`AsCompleted::is_empty`].
+    /// Like [`AsCompleted::is_empty`].
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.stream.is_empty()
     }
 
-    /// As [`AsCompleted::next`].
+    /// Like [`AsCompleted::next`].
     pub async fn next(&mut self) -> Option<W> {
         let next = self.stream.next().await;
         self.counted(next)
     }
 
-    /// As [`AsCompleted::blocking_next`].
+    /// Like [`AsCompleted::blocking_next`].
     ///
     /// # Errors
-    /// As [`AsCompleted::blocking_next`].
+    /// Those of [`AsCompleted::blocking_next`].
     pub fn blocking_next(&mut self) -> Result<Option<W>, TaskError> {
         let next = self.stream.blocking_next()?;
         Ok(self.counted(next))
     }
 
-    /// As [`AsCompleted::timeout`].
+    /// Like [`AsCompleted::timeout`].
     pub fn timeout(self, limit: Duration) -> Progress<AsCompletedTimeout<W>> {
         Progress {
             stream: self.stream.timeout(limit),
@@ -210,7 +210,7 @@ impl<W: Waitable> Progress<AsCompleted<W>> {
         }
     }
 
-    /// As [`AsCompleted::into_remaining`]. Ends the bar.
+    /// Like [`AsCompleted::into_remaining`]. Ends the bar.
     pub fn into_remaining(self) -> Vec<W> {
         self.stream.into_remaining()
     }
@@ -232,19 +232,19 @@ impl<W: Waitable> AsCompletedTimeout<W> {
 }
 
 impl<W: Waitable> Progress<AsCompletedTimeout<W>> {
-    /// As [`AsCompletedTimeout::push`]. Makes the bar longer, if that was without a length.
+    /// Like [`AsCompletedTimeout::push`]. Makes the bar longer, if it had no length.
     pub fn push(&mut self, future: W) {
         self.stream.push(future);
         self.count.grow(1);
     }
 
-    /// As [`AsCompletedTimeout::next`].
+    /// Like [`AsCompletedTimeout::next`].
     pub async fn next(&mut self) -> Option<Result<W, TaskError>> {
         let next = self.stream.next().await;
         self.counted(next)
     }
 
-    /// As [`AsCompletedTimeout::blocking_next`].
+    /// Like [`AsCompletedTimeout::blocking_next`].
     pub fn blocking_next(&mut self) -> Option<Result<W, TaskError>> {
         match self.stream.blocking_next() {
             Some(Err(refusal)) if refusal.is_would_block() => Some(Err(refusal)),
@@ -252,15 +252,15 @@ impl<W: Waitable> Progress<AsCompletedTimeout<W>> {
         }
     }
 
-    /// As [`AsCompletedTimeout::into_remaining`]. Ends the bar.
+    /// Like [`AsCompletedTimeout::into_remaining`]. Ends the bar.
     pub fn into_remaining(self) -> Vec<W> {
         self.stream.into_remaining()
     }
 }
 
 impl<S, W: Waitable> Fed<S, W> {
-    /// Shows on `bar` how many futures were given: see [`Progress`]. Nobody knows how many will come,
-    /// so the bar gets no length.
+    /// Shows on `bar` how many futures were given: see [`Progress`]. The number of futures to come is
+    /// unknown, so the bar gets no length.
     pub fn progress(self, bar: ProgressBar) -> Progress<Self> {
         Progress::new(self, bar)
     }

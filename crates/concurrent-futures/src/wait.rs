@@ -15,9 +15,9 @@ use crate::time::{Deadline, Expiry};
 /// Waits for futures: for all of them, unless [`first_completed`](Wait::first_completed) or
 /// [`first_error`](Wait::first_error) says otherwise.
 ///
-/// Takes futures, pairs of a key and a future, or `&mut` futures for waiting without giving them
-/// away; gives them back, parted into those that are done and those that are not, each in the order
-/// of the input. Costs one registration a future, whatever the order in which they finish.
+/// Takes futures, pairs of a key and a future, or `&mut` futures to wait without giving them away. Returns
+/// them in two parts, those that are done and those that are not, each in the order of the input. This costs
+/// one registration for each future, whatever the order in which they finish.
 ///
 /// ```
 /// use concurrent_futures::{wait, Executor, ThreadPoolExecutor};
@@ -53,8 +53,7 @@ enum Until {
     FirstError,
 }
 
-/// A wait that has not begun, made by [`wait`]: `.await` it, or call
-/// [`blocking_wait`](Self::blocking_wait).
+/// A wait that has not begun, made by [`wait`]: `.await` it, or call [`blocking_wait`](Self::blocking_wait).
 #[must_use = "nothing is waited for until it is awaited, or `blocking_wait` is called"]
 pub struct Wait<W> {
     futures: Vec<W>,
@@ -69,8 +68,8 @@ impl<W: Waitable> Wait<W> {
         self
     }
 
-    /// Waits until a future is done with an error, or all are done. A cancellation is not an error
-    /// here: somebody wanted it.
+    /// Waits until a future is done with an error, or all are done. A cancellation is not an error here:
+    /// somebody wanted it.
     ///
     /// ```
     /// use concurrent_futures::{wait, Promise};
@@ -88,8 +87,8 @@ impl<W: Waitable> Wait<W> {
         self
     }
 
-    /// Waits no longer than `limit` from now. Those that are not done by then are in
-    /// [`Waited::pending`]; their tasks go on. See the example of [`Waited::cancel_pending`].
+    /// Waits no longer than `limit` from now. Futures that are not done by then are in [`Waited::pending`],
+    /// and their tasks go on. See the example of [`Waited::cancel_pending`].
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.deadline = Deadline::after(limit);
         self
@@ -114,7 +113,7 @@ impl<W: Waitable> Wait<W> {
     /// ```
     ///
     /// # Errors
-    /// In async code, where blocking would stop the runtime: await it there. To keep the futures in
+    /// In async code, where blocking would stop the runtime; await the wait there. To keep the futures in
     /// that case, pass them as `&mut`.
     pub fn blocking_wait(self) -> Result<Waited<W>, TaskError> {
         let deadline = self.deadline;
@@ -143,8 +142,7 @@ impl<W> fmt::Debug for Wait<W> {
     }
 }
 
-/// What a [`wait`] gives back, each part in the order of the input: see the example of
-/// [`Wait::blocking_wait`].
+/// What a [`wait`] returns, each part in the order of the input: see the example of [`Wait::blocking_wait`].
 #[derive(Debug)]
 pub struct Waited<W> {
     /// The futures whose tasks are over: awaiting one gives its result at once.
@@ -154,7 +152,8 @@ pub struct Waited<W> {
 }
 
 impl<W: Waitable> Waited<W> {
-    /// Cancels what is pending and has not started: see [`TaskFuture::cancel`](crate::TaskFuture::cancel).
+    /// Cancels the pending tasks that have not started: see
+    /// [`TaskFuture::cancel`](crate::TaskFuture::cancel).
     ///
     /// ```
     /// use concurrent_futures::{wait, Promise};
@@ -174,7 +173,7 @@ impl<W: Waitable> Waited<W> {
         }
     }
 
-    /// Aborts what is pending: see [`TaskFuture::abort`](crate::TaskFuture::abort).
+    /// Aborts the pending tasks: see [`TaskFuture::abort`](crate::TaskFuture::abort).
     ///
     /// ```
     /// use concurrent_futures::{wait, Promise};
@@ -194,7 +193,7 @@ impl<W: Waitable> Waited<W> {
     }
 }
 
-/// A wait that goes on: what [`Wait`] becomes when it is awaited.
+/// A wait that has begun: a [`Wait`] becomes this when it is awaited.
 ///
 /// ```
 /// use concurrent_futures::{wait, Promise, Waiting};
@@ -213,7 +212,7 @@ impl<W: Waitable> Waited<W> {
 /// ```
 ///
 /// # Cancel safety
-/// Dropping it drops the futures that it was given by value; pass `&mut` futures to keep them.
+/// Dropping it drops the futures that it was given by value. To keep them, pass `&mut` futures.
 #[must_use = "futures do nothing unless polled"]
 pub struct Waiting<W: Waitable> {
     futures: Vec<W>,

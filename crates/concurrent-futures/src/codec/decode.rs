@@ -16,7 +16,7 @@ use super::outside::Outside;
 use super::reader::{Bytes, Reader};
 use crate::error::TaskError;
 
-/// The value that all of `bytes` are.
+/// Returns the value that all of `bytes` represent.
 ///
 /// ```
 /// use concurrent_futures::codec::{decode, encode};
@@ -32,12 +32,12 @@ use crate::error::TaskError;
 ///
 /// # Errors
 ///
-/// One of kind [`Codec`](crate::ErrorKind::Codec) that names the type, if its `Deserialize` fails, the
-/// bytes are not one whole value of it, or that is nested more than [`MAX_DEPTH`] levels deep.
+/// An error of the kind [`Codec`](crate::ErrorKind::Codec) that names the type, if its `Deserialize` fails,
+/// if the bytes are not one whole value of it, or if the value is nested more than [`MAX_DEPTH`] levels deep.
 ///
 /// # Panics
 ///
-/// If the type's `Deserialize` does.
+/// If the type's `Deserialize` panics.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, TaskError> {
     decode_with(bytes, None)
 }

@@ -17,7 +17,7 @@ use crate::error::TaskError;
 
 /// Appends `value` as bytes to `out`.
 ///
-/// If it fails or panics, `out` is as it was before.
+/// If this fails or panics, `out` is as it was before.
 ///
 /// ```
 /// use concurrent_futures::codec::encode;
@@ -32,12 +32,12 @@ use crate::error::TaskError;
 ///
 /// # Errors
 ///
-/// One of kind [`Codec`](crate::ErrorKind::Codec) that names the type, if its `Serialize` fails or the
-/// value is nested more than [`MAX_DEPTH`] levels deep.
+/// An error of the kind [`Codec`](crate::ErrorKind::Codec) that names the type, if its `Serialize` fails or
+/// the value is nested more than [`MAX_DEPTH`] levels deep.
 ///
 /// # Panics
 ///
-/// If the type's `Serialize` does.
+/// If the type's `Serialize` panics.
 pub fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), TaskError> {
     encode_with(value, out, None)
 }

@@ -1,10 +1,10 @@
 //! The tags of the format and its limits: what the two directions must agree about.
 
-/// How many levels deep a value may be nested, in both directions.
+/// The maximum nesting depth of a value, in both directions.
 ///
-/// A level is a sequence, tuple, map, struct, newtype struct, `Some`, or a variant with data (its
-/// fields are one more). Code that is derived for serde recurses with each level, on the stack of
-/// whoever encodes or decodes: the limit is what keeps a long chain of boxes from overflowing it.
+/// A level is a sequence, tuple, map, struct, newtype struct, `Some`, or a variant with data (its fields are
+/// one more level). Code derived for serde recurses with each level, on the stack of the thread that encodes
+/// or decodes. The limit keeps a long chain of boxes from overflowing that stack.
 ///
 /// ```
 /// use concurrent_futures::codec::{encode, MAX_DEPTH};

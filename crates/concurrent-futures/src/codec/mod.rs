@@ -1,11 +1,11 @@
-//! How arguments and results cross to another process and back: any serde type as bytes, exactly.
+//! How arguments and results cross to another process and back: any serde type, exactly, as bytes.
 //!
-//! Always: what [`decode`] gives equals what [`encode`] was given, or there is an error that names the
-//! type; neither recurses deeper than [`MAX_DEPTH`]; no bytes, however wrong, make [`decode`] panic, or
-//! reserve memory for more items than the bytes can hold.
+//! The value that [`decode`] returns always equals the value that [`encode`] was given, or there is an
+//! error that names the type. Neither function recurses deeper than [`MAX_DEPTH`]. No bytes, however
+//! wrong, make [`decode`] panic or reserve memory for more items than the bytes can hold.
 //!
-//! An executor that runs tasks elsewhere uses the same two functions, so that a type that crosses to
-//! one executor crosses to all:
+//! An executor that runs tasks elsewhere uses the same two functions, so a type that crosses to one
+//! executor crosses to all:
 //!
 //! ```
 //! use concurrent_futures::codec::{decode, encode};
@@ -21,23 +21,23 @@
 //!
 //! # What crosses
 //!
-//! All that serde's data model can say and serde's own buffer (behind `untagged`, `flatten` and
-//! `tag`) can hold. What cannot cross is an error:
+//! Everything crosses that serde's data model can express and that serde's own buffer (behind
+//! `untagged`, `flatten` and `tag`) can hold. What cannot cross is an error:
 //!
-//! - 128-bit integers in a place that serde buffers: serde's buffer has none.
-//! - Types that are written as one thing and read as another, where the two do not fit: an `Option`
-//!   read by a hand-written `deserialize_any` without `visit_some`, a `serde_json::value::RawValue`.
+//! - 128-bit integers in a place that serde buffers, since serde's buffer has none.
+//! - Types that are written as one thing and read as another, if the two do not fit: an `Option` read
+//!   by a hand-written `deserialize_any` without `visit_some`, or a `serde_json::value::RawValue`.
 //! - Values nested deeper than [`MAX_DEPTH`].
 //!
-//! Some types lose a difference before it gets here, in every format: an untagged enum is read as the
-//! first variant that fits, `SocketAddrV6` does not write its flow information, and newtype structs are
-//! written as what they hold, which only types that model serde's data model itself (`serde_value`)
-//! could tell.
+//! Some types lose a distinction before it gets here, in every format. An untagged enum is read as the
+//! first variant that fits. `SocketAddrV6` does not write its flow information. Newtype structs are
+//! written as what they hold; only types that model serde's data model itself (`serde_value`) could tell
+//! the difference.
 //!
 //! # The format
 //!
 //! Both sides are one program, so the bytes carry no version and promise nothing to another build. A
-//! value is a tag byte and what follows it; a *count* is one byte below 255, or 255 and 8 bytes.
+//! value is a tag byte and what follows it. A *count* is one byte below 255, or 255 and 8 bytes.
 //! Numbers are little-endian.
 //!
 //! | value | follows the tag |
@@ -54,11 +54,11 @@
 //! | newtype struct | (no tag) the value in it |
 //! | variant of an enum | (no tag) its name as a string; if it has data, a map of one entry |
 //!
-//! `Option`, unit and the widths of numbers have tags of their own because serde's buffer keeps them
-//! apart: that is what makes `Some(None)` exact in an untagged enum too. The rest is shaped like JSON,
-//! since serde's buffer understands an enum only as a string or a map of one entry. For the same reason
-//! the codec says that it is human readable: the buffer always says so, and a type whose two ways
-//! differ (`IpAddr` is one) would be written in one way and read in the other.
+//! `Option`, unit and the widths of numbers have tags of their own because serde's buffer distinguishes
+//! them. This makes `Some(None)` exact in an untagged enum too. The rest is shaped like JSON, since
+//! serde's buffer understands an enum only as a string or a map of one entry. For the same reason the
+//! codec says that it is human readable. The buffer always says so, and a type whose two forms differ
+//! (such as `IpAddr`) would otherwise be written in one form and read in the other.
 
 mod decode;
 mod encode;

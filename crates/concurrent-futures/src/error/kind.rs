@@ -36,15 +36,15 @@ pub enum ErrorKind {
     TimedOut,
     /// The executor did not take the task: [`TaskError::rejection`](super::TaskError::rejection) says why.
     Rejected,
-    /// Whoever had promised the result went away without giving one.
+    /// The side that had promised the result went away without giving one.
     Abandoned,
-    /// A blocking wait was tried where tokio polls futures, which it would have brought to a stop.
+    /// A blocking wait was tried where tokio polls futures, and would have stopped them.
     WouldBlock,
     /// An argument or a result could not be encoded or decoded.
     Codec,
     /// The wait could never have ended: see [`TaskError::is_deadlock`](super::TaskError::is_deadlock).
     Deadlock,
-    /// One value of several tasks was wanted, and there was none:
+    /// One value of several tasks was wanted, but there was none:
     /// [`TaskError::errors`](super::TaskError::errors) says why.
     AllFailed,
 }
@@ -69,19 +69,19 @@ pub enum Rejection {
     ShutDown,
     /// The executor cannot run anything any more; the cause is the error's source.
     Broken,
-    /// The executor has as many tasks, or as many bytes of their arguments, as it was given as its
-    /// limit. Who reserves a place first is never refused for that.
+    /// The executor has reached its limit of tasks, or of bytes of their arguments. Tasks whose place was
+    /// reserved first are never refused for this reason.
     QueueFull,
-    /// The executor could start no worker, several times in a row; the cause is the error's source.
-    /// What is submitted later is tried again.
+    /// The executor could not start a worker, several times in a row; the cause is the error's source.
+    /// Starting is tried again for what is submitted later.
     NoWorker,
 }
 
-/// Whether the body of a task has run, for the decision to try again: see
+/// Whether the body of a task has run, to decide whether to try again: see
 /// [`TaskError::ran`](super::TaskError::ran).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ran {
-    /// It has not, and it never will.
+    /// It has not run, and never will.
     No,
     /// It may have begun, and on threads it may still be running.
     Maybe,
@@ -93,13 +93,13 @@ pub enum Ran {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Direction {
-    /// The arguments, in the process that submitted.
+    /// The arguments, in the process that submitted them.
     EncodeArguments,
     /// The arguments, in the worker.
     DecodeArguments,
     /// The result, in the worker.
     EncodeResult,
-    /// The result, in the process that submitted.
+    /// The result, in the process that submitted the task.
     DecodeResult,
 }
 
@@ -118,11 +118,12 @@ impl fmt::Display for Direction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WorkerExit {
-    /// It exited with this code, which is never taken for success.
+    /// It exited with this code, which is never taken as success.
     Code(i32),
     /// This signal ended it.
     Signal(i32),
-    /// Somebody else has collected its status: SIGCHLD is ignored, or there was a foreign `wait`.
+    /// Unknown, because something else has collected its status: SIGCHLD is ignored, or there was a foreign
+    /// `wait`.
     Unknown,
 }
 

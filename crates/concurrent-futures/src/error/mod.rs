@@ -26,9 +26,9 @@ pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 
 /// Why a task gave no value.
 ///
-/// One opaque type for all executors: ask [`kind`](Self::kind) or a predicate, print it, by `{:#}` with
-/// the texts of its [sources](Error::source), or get the function's own error back with
-/// [`downcast_ref`](Self::downcast_ref) (on threads).
+/// One opaque type serves all executors. Ask its [`kind`](Self::kind) or a predicate, or print it (`{:#}`
+/// adds the texts of its [sources](Error::source)). On threads, [`downcast_ref`](Self::downcast_ref) gets the
+/// function's own error back.
 ///
 /// ```
 /// use concurrent_futures::{Executor, InlineExecutor};
@@ -125,7 +125,7 @@ impl TaskError {
         }))
     }
 
-    /// The error of a function that returned `error`.
+    /// Makes the error of a function that returned `error`.
     ///
     /// ```
     /// use concurrent_futures::{Promise, TaskError};
@@ -143,7 +143,7 @@ impl TaskError {
         Self::new(What::Panicked(panic), Ran::Yes)
     }
 
-    /// The error of a task that was cancelled before it started: see the example of [`ErrorKind`].
+    /// Makes the error of a task that was cancelled before it started: see the example of [`ErrorKind`].
     #[must_use]
     pub fn cancelled() -> Self {
         Self::new(What::Cancelled, Ran::No)
@@ -217,7 +217,7 @@ impl TaskError {
         Self::new(What::AllFailed(errors), ran)
     }
 
-    /// The error of a task that an executor does not take, for back ends: see the example of
+    /// Makes the error of a task that an executor does not take, for back ends: see the example of
     /// [`caused_by`](Self::caused_by).
     #[must_use]
     pub fn rejected(why: Rejection) -> Self {
@@ -238,7 +238,8 @@ impl TaskError {
         Self::new(What::WouldBlock, Ran::Maybe)
     }
 
-    /// The error of a value of the type `type_name` that could not be encoded or decoded, for back ends.
+    /// Makes the error of a value of the type `type_name` that could not be encoded or decoded, for back
+    /// ends.
     ///
     /// ```
     /// use concurrent_futures::{Direction, TaskError};
@@ -252,8 +253,7 @@ impl TaskError {
         Self::new(What::Codec(None, type_name.into()), Ran::Maybe).caused_by(error)
     }
 
-    /// Says which way the value was going, of an error made by [`codec`](Self::codec), where there is an
-    /// example.
+    /// Says which way the value was going, for an error made by [`codec`](Self::codec); the example is there.
     #[must_use]
     pub fn going(mut self, way: Direction) -> Self {
         if let What::Codec(direction, _) = &mut self.0.what {
@@ -285,7 +285,7 @@ impl TaskError {
         Box::new(Cause { text, source })
     }
 
-    /// Adds the cause, which then is the [`source`](Error::source).
+    /// Adds the cause, which becomes the [`source`](Error::source).
     ///
     /// ```
     /// use concurrent_futures::{Rejection, TaskError};

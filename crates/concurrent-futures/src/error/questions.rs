@@ -26,57 +26,58 @@ impl TaskError {
         }
     }
 
-    /// The function returned an error: see the example of [`TaskError`].
+    /// Whether the function returned an error: see the example of [`TaskError`].
     #[must_use]
     pub fn is_failed(&self) -> bool {
         self.kind() == ErrorKind::Failed
     }
 
-    /// The function panicked: see [`location`](Self::location).
+    /// Whether the function panicked: see [`location`](Self::location).
     #[must_use]
     pub fn is_panicked(&self) -> bool {
         self.kind() == ErrorKind::Panicked
     }
 
-    /// The task was cancelled before it started: see [`TaskFuture::cancel`](crate::TaskFuture::cancel).
+    /// Whether the task was cancelled before it started: see
+    /// [`TaskFuture::cancel`](crate::TaskFuture::cancel).
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.kind() == ErrorKind::Cancelled
     }
 
-    /// The task was stopped while it ran, and its worker process was ended for that: see
+    /// Whether the task was stopped while it ran, by ending its worker process: see
     /// [`TaskFuture::abort`](crate::TaskFuture::abort).
     #[must_use]
     pub fn is_aborted(&self) -> bool {
         self.kind() == ErrorKind::Aborted
     }
 
-    /// The worker process that ran the task is gone: see [`worker_exit`](Self::worker_exit).
+    /// Whether the worker process that ran the task is gone: see [`worker_exit`](Self::worker_exit).
     #[must_use]
     pub fn is_worker_lost(&self) -> bool {
         self.kind() == ErrorKind::WorkerLost
     }
 
-    /// An argument or a result is larger than the executor carries: see
+    /// Whether an argument or a result is larger than the executor carries: see
     /// [`max_payload`](crate::ProcessPoolBuilder::max_payload).
     #[must_use]
     pub fn is_too_large(&self) -> bool {
         self.kind() == ErrorKind::TooLarge
     }
 
-    /// A time limit passed: see [`clock`](Self::clock).
+    /// Whether a time limit passed: see [`clock`](Self::clock).
     #[must_use]
     pub fn is_timed_out(&self) -> bool {
         self.kind() == ErrorKind::TimedOut
     }
 
-    /// The executor did not take the task: see [`rejection`](Self::rejection).
+    /// Whether the executor did not take the task: see [`rejection`](Self::rejection).
     #[must_use]
     pub fn is_rejected(&self) -> bool {
         self.kind() == ErrorKind::Rejected
     }
 
-    /// Whoever had promised the result went away without giving one.
+    /// Whether the side that had promised the result went away without giving one.
     ///
     /// ```
     /// use concurrent_futures::Promise;
@@ -90,7 +91,7 @@ impl TaskError {
         self.kind() == ErrorKind::Abandoned
     }
 
-    /// A blocking wait was tried in async code.
+    /// Whether a blocking wait was tried in async code.
     ///
     /// ```
     /// use concurrent_futures::Promise;
@@ -106,14 +107,14 @@ impl TaskError {
         self.kind() == ErrorKind::WouldBlock
     }
 
-    /// An argument or a result could not be encoded or decoded: see [`direction`](Self::direction).
+    /// Whether an argument or a result could not be encoded or decoded: see [`direction`](Self::direction).
     #[must_use]
     pub fn is_codec(&self) -> bool {
         self.kind() == ErrorKind::Codec
     }
 
-    /// The wait could never have ended: tasks wait for each other in a circle, which the text names, or
-    /// for a place while they have all places of their pool.
+    /// Whether the wait could never have ended: tasks wait for each other in a circle, which the text names,
+    /// or for a place while they hold all places of their pool.
     ///
     /// ```
     /// use concurrent_futures::{TaskFuture, ThreadPoolExecutor};
@@ -131,7 +132,7 @@ impl TaskError {
         self.kind() == ErrorKind::Deadlock
     }
 
-    /// No task of a [`select_ok`](crate::select_ok) gave a value.
+    /// Whether no task of a [`select_ok`](crate::select_ok) gave a value.
     #[must_use]
     pub fn is_all_failed(&self) -> bool {
         self.kind() == ErrorKind::AllFailed
@@ -178,7 +179,7 @@ impl TaskError {
         }
     }
 
-    /// What could not be carried, and where, of an error about a value.
+    /// What could not be carried, and where, if this is an error about a value.
     ///
     /// ```
     /// use concurrent_futures::{Direction, Executor, ProcessPoolExecutor};
@@ -230,24 +231,24 @@ impl TaskError {
         }
     }
 
-    /// The worker process that the task was lost with has probably ended for lack of memory. The error's text
-    /// says what speaks for that:
+    /// Whether the worker process that the task was lost with has probably ended for lack of memory. The
+    /// error's text gives the evidence:
     ///
-    /// - the system had refused it memory, as far as it could still see that when it died;
+    /// - the system had refused it memory, as far as it could still see this when it died;
     /// - it aborted without a panic, in a pool with a
     ///   [`memory_limit`](crate::ProcessPoolBuilder::memory_limit);
-    /// - it was killed by somebody else than the pool, and the kernel's out-of-memory killer has been at work in
+    /// - something other than the pool killed it, and the kernel's out-of-memory killer has been at work in
     ///   its control group.
     ///
-    /// All this is evidence and no proof. False where there is none. An example is at the first of these links.
+    /// This is evidence, not proof. Returns false if there is none. The first of these links has an example.
     #[must_use]
     pub fn is_out_of_memory_likely(&self) -> bool {
         matches!(&self.0.what, What::WorkerLost(loss) if loss.lacks_memory)
     }
 
-    /// How many workers the task has cost, if it was lost with its worker: 1 for an ordinary loss, more
-    /// for a task that was [tried again](crate::TaskOptions::retries). 0 for other errors, and for a task
-    /// that never began.
+    /// How many workers the task has cost, if it was lost with its worker: 1 for an ordinary loss, and more
+    /// for a task that was [tried again](crate::TaskOptions::retries). Returns 0 for other errors, and for a
+    /// task that never began.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ProcessPoolExecutor, TaskOptions};
@@ -285,8 +286,8 @@ impl TaskError {
         self.0.ran
     }
 
-    /// What the panic or the function's own error said; what a lost worker left as explanation. See the
-    /// example of [`TaskError`].
+    /// The text of the panic or of the function's own error, or the explanation that a lost worker left. See
+    /// the example of [`TaskError`].
     #[must_use]
     pub fn message(&self) -> Option<Cow<'_, str>> {
         match &self.0.what {
@@ -303,8 +304,7 @@ impl TaskError {
 
     /// Where the panic happened, as `file:line:column`.
     ///
-    /// `None` for other errors, and where somebody replaced the panic hook after the first pool was
-    /// made.
+    /// `None` for other errors, or if the panic hook was replaced after the first pool was made.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ThreadPoolExecutor};
@@ -323,13 +323,13 @@ impl TaskError {
         }
     }
 
-    /// The last that the task had written to stderr, if its pool
-    /// [captures output](crate::ProcessPoolBuilder::capture_output) and it had written anything: at most 20
-    /// lines and 4 KiB, with bytes that are no UTF-8 replaced.
+    /// The end of what the task had written to stderr, if its pool
+    /// [captures output](crate::ProcessPoolBuilder::capture_output) and the task had written anything. This
+    /// is at most 20 lines and 4 KiB; bytes that are not UTF-8 are replaced.
     ///
-    /// Errors of whatever kind have it if the task ran, and of the items of a map those that were lost
-    /// with their worker, with what the items of the same chunk had written. It is in the `Debug` output,
-    /// and not in the text of the error, which is one line; the log has those lines already.
+    /// Errors of all kinds have it if the task ran. For items of a map, those that were lost with their
+    /// worker have it, including what the items of the same chunk had written. It appears in the `Debug`
+    /// output, but not in the text of the error, which is one line; the log has those lines already.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ProcessPoolExecutor};
@@ -352,7 +352,7 @@ impl TaskError {
     /// The errors of the tasks that had failed when a [`select_ok`](crate::select_ok) ended without a
     /// value, in the order in which they failed. The last of them is the [`source`](Error::source).
     ///
-    /// Empty for other errors.
+    /// Returns an empty slice for other errors.
     #[must_use]
     pub fn errors(&self) -> &[TaskError] {
         match &self.0.what {
@@ -361,8 +361,8 @@ impl TaskError {
         }
     }
 
-    /// The position of the item in the input of a `map`, or of the future in that of a group, from 0: see
-    /// the example of [`try_join_all`](crate::try_join_all).
+    /// The position of the item in the input of a `map`, or of the future in the input of a group, from 0:
+    /// see the example of [`try_join_all`](crate::try_join_all).
     #[must_use]
     pub fn index(&self) -> Option<usize> {
         self.0.index
@@ -382,10 +382,10 @@ impl TaskError {
         self.0.name.as_deref()
     }
 
-    /// The function's own error, where the task ran in this process. See the example of [`TaskError`].
+    /// The function's own error, if the task ran in this process. See the example of [`TaskError`].
     ///
-    /// The portable contract is the text of the error and of its sources; who wants typed errors on
-    /// every executor submits a function that returns a `Result` with `submit`.
+    /// The portable contract is the text of the error and of its sources. If you want typed errors on every
+    /// executor, submit a function that returns a `Result` with `submit`.
     #[must_use]
     pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
         self.0

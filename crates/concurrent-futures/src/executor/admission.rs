@@ -18,12 +18,12 @@ use crate::task::{Promise, TaskFuture};
 /// so the look costs each of them a constant share.
 const MOST_UNSWEPT: usize = 64;
 
-/// How many tasks an executor takes: its limits, and the queue of those who wait for a place. The seam
-/// for back ends.
+/// How many tasks an executor takes: its limits, and the queue of callers that wait for a place. This is an
+/// interface for back ends.
 ///
-/// Clones are handles of the same. An executor [admits](Self::admit) each task, keeps the [`Place`]
-/// with it, and drops it when the task is over but its result not seen yet. It [closes](Self::close)
-/// the admission once it takes nothing any more.
+/// Clones are handles of the same admission. An executor [admits](Self::admit) each task, keeps the [`Place`]
+/// with it, and drops the place when the task is over but its result not seen yet. It [closes](Self::close)
+/// the admission once it takes no more tasks.
 ///
 /// ```
 /// use concurrent_futures::{Admission, Rejection};
@@ -114,8 +114,8 @@ impl Default for Admission {
 }
 
 impl Admission {
-    /// Admits as many tasks as there are workers and `queue_limit` more, and a next one only while the
-    /// encoded arguments of all are less than `queue_bytes`. See the example of [`Admission`].
+    /// Admits as many tasks as there are workers, plus `queue_limit`. It admits a further task only while the
+    /// encoded arguments of all tasks are less than `queue_bytes`. See the example of [`Admission`].
     #[must_use]
     pub fn new(max_workers: usize, queue_limit: Option<usize>, queue_bytes: Option<u64>) -> Self {
         let is_limited = queue_limit.is_some() || queue_bytes.is_some();
@@ -198,13 +198,13 @@ impl Admission {
         !lock(&self.0.state).waiting.is_empty()
     }
 
-    /// The place of a task that is submitted now, whose encoded arguments have so many bytes: the one
-    /// that was reserved for it, or a free one. See the example of [`Admission`].
+    /// Returns the place of a task that is submitted now, with this many bytes of encoded arguments: the
+    /// place that was reserved for it, or a free one. See the example of [`Admission`].
     ///
-    /// Once closed, everybody is admitted: it is the executor that rejects them then.
+    /// Once closed, every task is admitted; the executor then rejects it.
     ///
     /// # Errors
-    /// [`QueueFull`](Rejection::QueueFull), if there is none.
+    /// [`QueueFull`](Rejection::QueueFull), if there is no place.
     pub fn admit(&self, reserved: Option<Place>, bytes: u64) -> Result<Place, TaskError> {
         if let Some(mut place) = reserved {
             place.hold(bytes);
@@ -223,10 +223,10 @@ impl Admission {
         place.ok_or_else(|| TaskError::rejected(Rejection::QueueFull))
     }
 
-    /// A place, if there is one now. See the example of [`close`](Self::close).
+    /// Returns a place, if there is one now. See the example of [`close`](Self::close).
     ///
     /// # Errors
-    /// [`QueueFull`](Rejection::QueueFull), or why the executor takes nothing any more.
+    /// [`QueueFull`](Rejection::QueueFull), or the reason why the executor takes no more tasks.
     pub fn try_enter(&self) -> Result<Place, TaskError> {
         match self.0.closed.get() {
             Some(why) => Err(why.clone()),
@@ -234,11 +234,11 @@ impl Admission {
         }
     }
 
-    /// A place, once there is one. Those who wait get theirs in the order of these calls. See the example
-    /// of [`Admission`].
+    /// Waits for a place. Waiting callers get theirs in the order of these calls. See the example of
+    /// [`Admission`].
     ///
     /// # Errors
-    /// The future's: why the executor takes nothing any more.
+    /// Those of the future: the reason why the executor takes no more tasks.
     ///
     /// # Cancel safety
     /// Dropping the future gives up the wait, or gives the place back.
@@ -263,8 +263,8 @@ impl Admission {
         future.cancel_on_drop()
     }
 
-    /// Admits nobody any more: those who wait get this error, as do those who ask for a place from now
-    /// on. The first reason stays.
+    /// Closes the admission: waiting callers get this error, and so do those who ask for a place from now on.
+    /// The first reason stays.
     ///
     /// ```
     /// use concurrent_futures::{Admission, Rejection, TaskError};
@@ -304,7 +304,7 @@ impl Admission {
         give(granted);
     }
 
-    /// Why nobody enters any more, if so. See the example of [`close`](Self::close).
+    /// The reason why the admission is closed, if it is. See the example of [`close`](Self::close).
     #[must_use]
     pub fn closed(&self) -> Option<&TaskError> {
         self.0.closed.get()
@@ -403,8 +403,8 @@ impl State {
     }
 }
 
-/// The right of one task to be with an executor, which is given back when this is dropped: made by an
-/// [`Admission`], for back ends. Of an executor without limits it stands for nothing.
+/// The right of one task to be with an executor, which is given back when this is dropped. Made by an
+/// [`Admission`], for back ends. For an executor without limits it stands for nothing.
 ///
 /// Users do not meet this type: they have a [`Permit`](super::Permit).
 ///
@@ -442,7 +442,7 @@ impl Place {
         }
     }
 
-    /// Whether it has to be kept until its task is over, since there is a limit: see the example of
+    /// Whether the place must be kept until its task is over, because there is a limit: see the example of
     /// [`Place`].
     #[must_use]
     pub fn is_counted(&self) -> bool {

@@ -9,7 +9,7 @@ use crate::error::BoxError;
 /// What an initializer may return: nothing, or a `Result` whose error breaks the pool. See
 /// [`ThreadPoolBuilder::initializer`](crate::ThreadPoolBuilder::initializer).
 pub trait InitializerResult {
-    /// The error, if there is one.
+    /// Returns the error, if there is one.
     ///
     /// ```
     /// use concurrent_futures::InitializerResult;
@@ -51,18 +51,18 @@ pub struct BuildError {
     text: Cow<'static, str>,
 }
 
-/// What sort of reason a [`BuildError`] gives, where there is an example.
+/// The sort of reason that a [`BuildError`] gives; the example is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BuildErrorKind {
-    /// An option, or a combination of options, that cannot be.
+    /// An option, or a combination of options, is invalid.
     InvalidOption,
-    /// Worker processes cannot be started from this program: its code is not in its executable, or
-    /// what is needed of the program was not done.
+    /// Worker processes cannot be started from this program: its code is not in its executable, or the
+    /// program has not done what is needed.
     WrongProgram,
     /// The system has no such pools.
     Unsupported,
-    /// This process is a worker of a worker, and so on, as deep as pools may lie in each other.
+    /// This process is a worker of a worker, and so on, as deep as pools may be nested.
     TooDeep,
 }
 
@@ -114,7 +114,7 @@ impl BuildError {
         Self::new(BuildErrorKind::TooDeep, text)
     }
 
-    /// What sort of reason it is: see the example of [`BuildError`].
+    /// The sort of reason: see the example of [`BuildError`].
     #[must_use]
     pub fn kind(&self) -> BuildErrorKind {
         self.kind

@@ -5,8 +5,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 /// A value that can travel to wherever a task runs, and back.
 ///
-/// Implemented for every type that has `Serialize`, `DeserializeOwned`, `Send` and `'static`. In
-/// this process such values are moved, and never encoded.
+/// Implemented for every type that has `Serialize`, `DeserializeOwned`, `Send` and `'static`. In this process
+/// such values are moved and never encoded.
 ///
 /// ```
 /// use concurrent_futures::{Executor, ProcessPoolExecutor};
@@ -28,7 +28,7 @@ use serde::{Serialize, de::DeserializeOwned};
 /// # Ok::<(), concurrent_futures::TaskError>(())
 /// ```
 ///
-/// Other types are refused when the program is built:
+/// The compiler refuses other types when the program is built:
 ///
 /// ```compile_fail,E0277
 /// use concurrent_futures::{Executor, InlineExecutor};
@@ -49,9 +49,9 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Portable for T {}
 /// A function that can be submitted with the arguments `Args`: a plain function, a method path, or
 /// a closure that captures nothing.
 ///
-/// No arguments are `()`, one argument is the argument itself, and several are a tuple, which is
-/// spread over the parameters. The marker is the type of function pointer that the function would
-/// be, which keeps a function of two parameters apart from one whose only parameter is a pair.
+/// No arguments are `()`, one argument is the argument itself, and several arguments are a tuple, which is
+/// spread over the parameters. The marker is the type of the function pointer that the function would be. It
+/// distinguishes a function of two parameters from one whose only parameter is a pair.
 ///
 /// ```
 /// use concurrent_futures::{Executor, InlineExecutor};
@@ -68,7 +68,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Portable for T {}
 /// # Ok::<(), concurrent_futures::TaskError>(())
 /// ```
 ///
-/// A closure that captures something which is not `Copy` is no such function:
+/// A closure that captures a value that is not `Copy` is not such a function:
 ///
 /// ```compile_fail,E0277
 /// use concurrent_futures::{Executor, InlineExecutor};
@@ -77,8 +77,8 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Portable for T {}
 /// let future = InlineExecutor::new().submit(move |n: usize| text.len() + n, 1);
 /// ```
 ///
-/// This trait is implemented for functions of up to eight parameters; it is not meant to be
-/// implemented by others.
+/// This trait is implemented for functions of up to eight parameters, and is not meant to be implemented
+/// elsewhere.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be submitted with arguments of the type `{Args}`",
     label = "no function, method or non-capturing closure with these parameters",
@@ -146,10 +146,10 @@ spread!(A B C D E G);
 spread!(A B C D E G H);
 spread!(A B C D E G H I);
 
-/// A `Result`: what a function returns that is submitted with
+/// A `Result`: the return type of a function that is submitted with
 /// [`try_submit`](super::Executor::try_submit).
 ///
-/// Any error will do that converts into a [`BoxError`], text included:
+/// Any error that converts into a [`BoxError`] will do, including text:
 ///
 /// ```
 /// use concurrent_futures::{Executor, InlineExecutor};
@@ -164,7 +164,7 @@ spread!(A B C D E G H I);
 /// # Ok::<(), concurrent_futures::TaskError>(())
 /// ```
 ///
-/// A function that cannot fail is refused when the program is built:
+/// The compiler refuses a function that cannot fail when the program is built:
 ///
 /// ```compile_fail,E0277
 /// use concurrent_futures::{Executor, InlineExecutor};
@@ -177,10 +177,10 @@ spread!(A B C D E G H I);
     note = "`E` has to convert into `Box<dyn Error + Send + Sync>`; a function that cannot fail is submitted with `submit` or `map`"
 )]
 pub trait Fallible {
-    /// The value of success.
+    /// The value in case of success.
     type Value;
 
-    /// The value, or the error as a boxed one.
+    /// Returns the value, or the error as a boxed one.
     ///
     /// ```
     /// use concurrent_futures::Fallible;

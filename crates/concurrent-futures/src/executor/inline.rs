@@ -10,10 +10,10 @@ use crate::id::OwnerId;
 use crate::task::{Outcome, Recorder, TaskFuture, TaskInfo};
 use std::fmt;
 
-/// Runs each task on the calling thread, before `submit` returns: for tests, and for programs that
+/// Runs each task on the calling thread, before `submit` returns. Use it for tests, and for programs that
 /// must not start threads.
 ///
-/// The futures it gives are done. Panics and errors are theirs, as everywhere.
+/// The futures that it returns are done. They hold panics and errors, as everywhere.
 ///
 /// ```
 /// use concurrent_futures::{Executor, InlineExecutor};
@@ -38,7 +38,7 @@ impl Recorder for Unrecorded {
 }
 
 impl InlineExecutor {
-    /// An executor that runs tasks where they are submitted: see the example of [`InlineExecutor`].
+    /// Makes an executor that runs tasks where they are submitted: see the example of [`InlineExecutor`].
     #[must_use]
     pub fn new() -> Self {
         Self::default()

@@ -8,12 +8,11 @@ use crate::error::TaskError;
 use crate::panic;
 use crate::task;
 
-/// A function and its arguments, for an executor to run wherever it does.
+/// A function and its arguments, for an executor to run wherever it runs tasks.
 ///
-/// The function is a type of no size, so that whoever knows the type can make the function anew;
-/// the arguments and the output are values that can be encoded. Users do not meet this trait: it is
-/// the seam for back ends, which implement [`Executor::execute`](super::Executor::execute). A small one,
-/// without time limits:
+/// The function is a type of size zero, so code that knows the type can recreate the function. The arguments
+/// and the output are values that can be encoded. Users do not meet this trait: it is the interface for back
+/// ends, which implement [`Executor::execute`](super::Executor::execute). A small one, without time limits:
 ///
 /// ```
 /// use concurrent_futures::{
@@ -121,14 +120,14 @@ use crate::task;
 /// # Ok::<(), TaskError>(())
 /// ```
 pub trait Job: Send + 'static {
-    /// The function: a type of no size.
+    /// The function: a type of size zero.
     type Function: Copy + Send + Sync + 'static;
-    /// What the function is called with.
+    /// The arguments of the function.
     type Args: Portable;
     /// The value that the task gives.
     type Output: Portable;
 
-    /// The function and its arguments, apart: see the example of [`Job`].
+    /// Splits the job into the function and its arguments: see the example of [`Job`].
     fn into_parts(self) -> (Self::Function, Self::Args);
 
     /// Calls the function: see the example of [`Job`]. It may panic.
@@ -196,7 +195,7 @@ where
     }
 }
 
-/// What a chunk of items gave: see the example of [`Job`].
+/// The results of a chunk of items: see the example of [`Job`].
 #[derive(Debug)]
 pub struct Chunk<T> {
     /// A result for each item, in their order.

@@ -9,7 +9,7 @@ use super::metrics::{Metrics, Snapshot};
 use crate::panic;
 use crate::task::{Outcome, TaskInfo};
 
-/// The number of a worker in its pool: the lowest that was free when the worker began. See the example
+/// The number of a worker in its pool: the lowest number that was free when the worker began. See the example
 /// of [`Observer::started`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerId(pub(crate) usize);
@@ -49,11 +49,11 @@ impl Run {
     }
 }
 
-/// Is told what happens to the tasks of an executor: for metrics and logs.
+/// Learns what happens to the tasks of an executor, for metrics and logs.
 ///
-/// The calls come from submitting threads and from workers, several at a time, and hold these up:
-/// they should be short. A panic in one is logged and otherwise ignored. A pool without an observer
-/// pays nothing for it.
+/// The calls come from submitting threads and from workers, several at a time, and hold these up, so they
+/// should be short. A panic in one is logged and otherwise ignored. A pool without an observer pays nothing
+/// for it.
 ///
 /// ```
 /// use concurrent_futures::{Executor, Observer, Outcome, Run, TaskInfo, ThreadPoolExecutor};
@@ -95,8 +95,8 @@ pub trait Observer: Send + Sync + 'static {
         let _ = task;
     }
 
-    /// A worker begins a task that has waited for it for `waited`. A worker process is told so a moment
-    /// before: a task that is cancelled in between has started here, and never runs.
+    /// A worker begins a task that has waited for it for `waited`. For a worker process, this call comes a
+    /// moment earlier: a task that is cancelled in between has started here, but never runs.
     ///
     /// ```
     /// use concurrent_futures::{Executor, Observer, TaskInfo, ThreadPoolExecutor, WorkerId};
@@ -124,8 +124,8 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (task, worker, waited);
     }
 
-    /// A task is over, and its future resolves when this returns. `run` is there if a worker has
-    /// run it to its end.
+    /// A task is over, and its future resolves when this returns. `run` is present if a worker has run the
+    /// task to its end.
     ///
     /// ```
     /// use concurrent_futures::{Observer, Outcome, Run, TaskInfo};

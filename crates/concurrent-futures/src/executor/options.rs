@@ -8,7 +8,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::task::Extras;
 
-/// Options of a submission, for [`Executor::with`](super::Executor::with).
+/// Options for a task, used with [`Executor::with`](super::Executor::with).
 ///
 /// ```
 /// use concurrent_futures::{Executor, TaskOptions, ThreadPoolExecutor};
@@ -33,19 +33,20 @@ pub struct TaskOptions {
 }
 
 impl TaskOptions {
-    /// No name, no time limits, the priority 0, no retries: see the example of [`TaskOptions`].
+    /// Makes options with no name, no time limits, priority 0 and no retries: see the example of
+    /// [`TaskOptions`].
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A name for errors, logs and observers: see [`TaskError::task_name`](crate::TaskError::task_name).
+    /// Sets a name for errors, logs and observers: see [`TaskError::task_name`](crate::TaskError::task_name).
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// How long the task may wait for a worker. Then it is dropped from the queue, and its future
-    /// gives an error with the clock [`Queue`](crate::Clock::Queue).
+    /// How long the task may wait for a worker. After that it is dropped from the queue, and its future gives
+    /// an error with the clock [`Queue`](crate::Clock::Queue).
     ///
     /// ```
     /// use concurrent_futures::{Clock, Executor, TaskOptions, ThreadPoolExecutor};
@@ -67,9 +68,10 @@ impl TaskOptions {
         self
     }
 
-    /// How long the task may run. Then its future gives an error with the clock
-    /// [`Run`](crate::Clock::Run). In a worker process the task is ended with its process; on a thread it is
-    /// asked to stop, may go on, and keeps its worker until it ends. For a `map`, this counts for each item.
+    /// How long the task may run. After that its future gives an error with the clock
+    /// [`Run`](crate::Clock::Run). In a worker process, the task is ended with its process. On a thread, the
+    /// task is asked to stop, may go on, and keeps its worker until it ends. For a `map`, the limit applies
+    /// to each item.
     ///
     /// ```
     /// use concurrent_futures::{Clock, Executor, ProcessPoolExecutor, TaskOptions};
@@ -87,11 +89,11 @@ impl TaskOptions {
         self
     }
 
-    /// How urgent the task is: a worker that becomes free takes the most urgent task there is, and of
-    /// equally urgent ones that which was submitted first. 0 by default; larger numbers go first.
+    /// How urgent the task is. A worker that becomes free takes the most urgent task; of equally urgent tasks
+    /// it takes the one that was submitted first. The default is 0, and larger numbers go first.
     ///
-    /// Nothing waits for ever: of 16 tasks that are taken while an older one waits that is less urgent,
-    /// one is the oldest there is. What runs is never interrupted.
+    /// No task waits for ever: while an older, less urgent task waits, one of every 16 tasks that are taken
+    /// is the oldest there is. Running tasks are never interrupted.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ProcessPoolExecutor, TaskOptions};
@@ -107,19 +109,19 @@ impl TaskOptions {
         self
     }
 
-    /// How often the task is run again if the worker process that runs it is lost: by a crash, an exit,
-    /// or a signal from outside. 0 by default.
+    /// How often the task is run again if the worker process that runs it is lost: by a crash, an exit, or a
+    /// signal from outside. The default is 0.
     ///
-    /// Only for functions that may run twice: a worker may be lost after the function has done its work.
-    /// Nothing else is tried again: no error, no panic, no task that was aborted or whose time was over,
-    /// nothing that a [`shutdown`](super::Executor::shutdown) has ended. For a `map`, each item counts
-    /// for itself: the one that was lost is run again, and those before it keep their results. Threads
-    /// are never lost.
+    /// Use this only for functions that may run twice: a worker may be lost after the function has done its
+    /// work. Nothing else is tried again: not an error, a panic, a task that was aborted or timed out, or a
+    /// task that a [`shutdown`](super::Executor::shutdown) has ended. In a `map`, each item counts for
+    /// itself: the lost item is run again, and the items before it keep their results. Threads are never
+    /// lost.
     ///
     /// A task that is tried again goes before others of its [`priority`](Self::priority), and its running
-    /// time is counted anew. It has begun, so that it cannot be cancelled any more; it can be
-    /// [aborted](crate::TaskFuture::abort). When the last try is lost too, the error says how many workers
-    /// the task has cost: [`TaskError::attempts`](crate::TaskError::attempts).
+    /// time starts anew. It has begun, so it cannot be cancelled any more, but it can be
+    /// [aborted](crate::TaskFuture::abort). If the last try is lost too, the error says how many workers the
+    /// task has cost: [`TaskError::attempts`](crate::TaskError::attempts).
     ///
     /// ```
     /// use concurrent_futures::{Executor, ProcessPoolExecutor, TaskOptions};
@@ -175,9 +177,9 @@ impl TaskOptions {
     }
 }
 
-/// How to shut an executor down: for [`Executor::shutdown`](super::Executor::shutdown).
+/// How to shut down an executor, used with [`Executor::shutdown`](super::Executor::shutdown).
 ///
-/// By default the tasks that were taken are run, and waited for.
+/// By default the tasks that were taken still run, and the shutdown waits for them.
 ///
 /// ```
 /// use concurrent_futures::{Executor, Shutdown, ThreadPoolExecutor};
@@ -212,8 +214,8 @@ impl Shutdown {
         Self::default()
     }
 
-    /// Whether to wait until all workers are gone. If not, the tasks that were taken still run, and
-    /// their futures resolve.
+    /// Whether to wait until all workers are gone. If not, the tasks that were taken still run, and their
+    /// futures resolve.
     ///
     /// ```
     /// use concurrent_futures::{Executor, Shutdown, ThreadPoolExecutor};
@@ -235,8 +237,8 @@ impl Shutdown {
         self
     }
 
-    /// How long to wait. Afterwards the shutdown goes on unobserved, and the wait gives an error
-    /// with the clock [`Wait`](crate::Clock::Wait). See the example of [`Shutdown`].
+    /// How long to wait. After that the shutdown goes on unobserved, and the wait gives an error with the
+    /// clock [`Wait`](crate::Clock::Wait). See the example of [`Shutdown`].
     pub fn deadline(mut self, limit: Duration) -> Self {
         self.deadline = Some(limit);
         self

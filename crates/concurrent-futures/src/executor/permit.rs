@@ -8,13 +8,12 @@ use super::options::TaskOptions;
 use super::submit::{Executor, submit, try_submit};
 use crate::task::TaskFuture;
 
-/// The right to submit one task, which is not refused for want of a place: made by
-/// [`Executor::reserve`], [`try_reserve`](Executor::try_reserve) and
-/// [`blocking_reserve`](Executor::blocking_reserve).
+/// The right to submit one task that is not refused for want of a place. Made by [`Executor::reserve`],
+/// [`try_reserve`](Executor::try_reserve) and [`blocking_reserve`](Executor::blocking_reserve).
 ///
-/// It is owned, so that it can be sent to where the task is submitted. Submitting consumes it, and the
-/// task has the place until it is over; dropping it gives the place back. It keeps the executor as a
-/// handle does, but is no hindrance to a shutdown: what is submitted afterwards is rejected.
+/// A permit is owned, so you can send it to where the task is submitted. Submitting consumes it, and the task
+/// keeps the place until it is over. Dropping the permit gives the place back. A permit keeps the executor as
+/// a handle does, but does not hinder a shutdown: what is submitted afterwards is rejected.
 ///
 /// ```
 /// use concurrent_futures::{Executor, Rejection, ThreadPoolExecutor};
@@ -48,7 +47,7 @@ impl<E: Executor> Permit<E> {
         }
     }
 
-    /// Gives the task options.
+    /// Sets options for the task.
     ///
     /// ```
     /// use concurrent_futures::{Executor, TaskOptions, ThreadPoolExecutor};
@@ -63,7 +62,7 @@ impl<E: Executor> Permit<E> {
         self
     }
 
-    /// As [`Executor::submit`]: see the example of [`Permit`].
+    /// Like [`Executor::submit`]: see the example of [`Permit`].
     pub fn submit<F, Args, Marker>(self, function: F, args: Args) -> TaskFuture<F::Output>
     where
         F: TaskFn<Args, Marker, Output: Portable>,
@@ -74,7 +73,7 @@ impl<E: Executor> Permit<E> {
         submit(&self.executor, &self.options, place, function, args)
     }
 
-    /// As [`Executor::try_submit`].
+    /// Like [`Executor::try_submit`].
     pub fn try_submit<F, Args, Marker>(
         self,
         function: F,
@@ -89,7 +88,7 @@ impl<E: Executor> Permit<E> {
         try_submit(&self.executor, &self.options, place, function, args)
     }
 
-    /// As [`Executor::submit_fn`].
+    /// Like [`Executor::submit_fn`].
     pub fn submit_fn<A: Portable, T: Portable>(
         self,
         function: fn(A) -> T,

@@ -13,8 +13,8 @@ pub(crate) const MAX_VALUE_POWER: u8 = 47;
 
 /// The counters of an executor at one moment, made by its `stats()`.
 ///
-/// At every moment, also under load: submitted tasks are queued, running, or finished with exactly
-/// one [`Outcome`]. A chunk of a map is one task here, and succeeds also where an item of it fails.
+/// At every moment, even under load, each submitted task is queued, running, or finished with exactly one
+/// [`Outcome`]. A chunk of a map is one task here, and succeeds even if an item of it fails.
 ///
 /// ```
 /// use concurrent_futures::{Executor, Outcome, ThreadPoolExecutor};
@@ -78,25 +78,25 @@ impl Stats {
         self.submitted - self.taken
     }
 
-    /// Tasks that run, and whose futures wait for them. See the example of [`Stats`].
+    /// Tasks that run and whose futures wait for them. See the example of [`Stats`].
     #[must_use]
     pub fn running(&self) -> u64 {
         self.taken - self.finished()
     }
 
-    /// Tasks that are over, whichever way. See the example of [`Stats`].
+    /// Tasks that are over, in whatever way. See the example of [`Stats`].
     #[must_use]
     pub fn finished(&self) -> u64 {
         self.finished.iter().sum()
     }
 
-    /// Tasks that are over in this way. See the example of [`Stats`].
+    /// Tasks that ended in this way. See the example of [`Stats`].
     #[must_use]
     pub fn finished_with(&self, outcome: Outcome) -> u64 {
         self.finished[outcome as usize]
     }
 
-    /// Tasks that the executor has not taken; they are not counted as submitted. See the example of [`Stats`].
+    /// Tasks that the executor did not take. They are not counted as submitted. See the example of [`Stats`].
     #[must_use]
     pub fn rejected(&self) -> u64 {
         self.rejected
@@ -118,8 +118,8 @@ impl Stats {
         self.retried
     }
 
-    /// Bodies that run, those included whose task's time is over. Several may be on one thread: a task
-    /// that waits for another of its pool may run it in place.
+    /// Running bodies, including those whose task's time is over. Several may be on one thread: a task that
+    /// waits for another task of its pool may run it in place.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -135,27 +135,27 @@ impl Stats {
         self.occupied
     }
 
-    /// Workers that exist, but for [extra](Self::extra_workers) ones. See the example of [`Stats`].
+    /// Workers that exist, except [extra](Self::extra_workers) ones. See the example of [`Stats`].
     #[must_use]
     pub fn workers(&self) -> usize {
         self.workers
     }
 
-    /// Workers that look or wait for work, those included that are about to begin. See the example of
+    /// Workers that look or wait for work, including those that are about to begin. See the example of
     /// [`occupied`](Self::occupied).
     #[must_use]
     pub fn idle(&self) -> usize {
         self.idle
     }
 
-    /// Workers of a thread pool that wait, by a wait of this crate: for tasks of this or another pool, for
-    /// a place, for the end of a pool. See the example of [`extra_workers`](Self::extra_workers).
+    /// Workers of a thread pool that are in a wait of this crate: for tasks of this or another pool, for a
+    /// place, or for the end of a pool. See the example of [`extra_workers`](Self::extra_workers).
     #[must_use]
     pub fn blocked(&self) -> usize {
         self.blocked
     }
 
-    /// Workers that a thread pool has beside [its own](Self::workers), each for one task: it gets one
+    /// Workers that a thread pool has beside [its own](Self::workers), each for one task. The pool gets one
     /// when all its workers wait and none of them could go on otherwise. It ends soon after the task.
     ///
     /// ```
@@ -179,22 +179,22 @@ impl Stats {
         self.extra_workers
     }
 
-    /// Workers that may exist at the same time, but for [extra](Self::extra_workers) ones. See the example of
+    /// Workers that may exist at the same time, except [extra](Self::extra_workers) ones. See the example of
     /// [`Stats`].
     #[must_use]
     pub fn max_workers(&self) -> usize {
         self.max_workers
     }
 
-    /// How long tasks waited for a worker. Measured for one task in sixteen, and for every one if
-    /// the pool has an observer; in processes, for those that ran to their end. See the example of
-    /// [`Times`].
+    /// How long tasks waited for a worker. This is measured for one task in sixteen, or for every task if the
+    /// pool has an observer. For processes, it is measured for tasks that ran to their end. See the example
+    /// of [`Times`].
     #[must_use]
     pub fn waiting_times(&self) -> &Times {
         &self.waiting_times
     }
 
-    /// How long bodies ran, measured for every one: see the example of [`Times`].
+    /// How long bodies ran, measured for each of them: see the example of [`Times`].
     #[must_use]
     pub fn running_times(&self) -> &Times {
         &self.running_times
@@ -266,8 +266,8 @@ impl Times {
         self.0.as_slice().iter().sum()
     }
 
-    /// The time that a share of all times does not exceed: `0.5` is the median. `None` if nothing
-    /// was measured, or if `share` is not between 0 and 1.
+    /// The time that this share of all times does not exceed: `0.5` is the median. `None` if nothing was
+    /// measured, or if `share` is not between 0 and 1.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ThreadPoolExecutor};

@@ -11,14 +11,13 @@ use crate::error::TaskError;
 use crate::map::{Map, Mapping};
 use crate::task::TaskFuture;
 
-/// Runs functions, and gives futures of their results.
+/// Runs functions and returns futures of their results.
 ///
-/// Code that is generic over this trait runs on threads, in worker processes, or wherever an
-/// implementation takes it; the line that makes the executor is the only one that differs. That is
-/// why functions capture nothing and arguments and results are [`Portable`].
+/// Code that is generic over this trait runs on threads, in worker processes, or wherever an implementation
+/// takes it. Only the line that makes the executor differs. That is why functions capture nothing, and why
+/// arguments and results are [`Portable`].
 ///
-/// An executor is a handle: clones share one pool. Dropping the last handle is a shutdown without
-/// waiting.
+/// An executor is a handle: clones share one pool. Dropping the last handle is a shutdown without waiting.
 ///
 /// ```
 /// use concurrent_futures::{Executor, TaskError, ThreadPoolExecutor};
@@ -40,7 +39,7 @@ use crate::task::TaskFuture;
 /// ```
 ///
 /// # Functions that capture
-/// They are refused when the program is built, since another process could not make them anew:
+/// The compiler refuses them when the program is built, since another process could not recreate them:
 ///
 /// ```compile_fail
 /// use concurrent_futures::{Executor, InlineExecutor};
@@ -49,11 +48,11 @@ use crate::task::TaskFuture;
 /// let future = InlineExecutor::new().submit(move |n: u32| n + offset, 1);
 /// ```
 ///
-/// A captured value of no size passes that check and is made anew as well. So a value that proves
-/// something about this process (that a device is initialised, that this is the main thread) must
-/// not be captured, even though it has no size. [`submit_fn`](Self::submit_fn) has no such gap.
+/// A captured value of size zero passes that check and is recreated as well. So a function must not capture a
+/// value that proves something about this process (that a device is initialised, that this is the main
+/// thread), even though it has no size. [`submit_fn`](Self::submit_fn) has no such gap.
 pub trait Executor: Clone + Send + Sync + 'static {
-    /// How many tasks may run at the same time.
+    /// The maximum number of tasks that run at the same time.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ThreadPoolExecutor};
@@ -62,13 +61,12 @@ pub trait Executor: Clone + Send + Sync + 'static {
     /// ```
     fn max_workers(&self) -> usize;
 
-    /// How many tasks it takes: see [`Admission`]. For back ends: see the example of [`Job`].
+    /// How many tasks the executor takes: see [`Admission`]. For back ends: see the example of [`Job`].
     fn admission(&self) -> &Admission;
 
-    /// Runs a job: what the other methods come down to. For back ends: see the example of [`Job`].
+    /// Runs a job; the other methods are built on this one. For back ends: see the example of [`Job`].
     ///
-    /// Without a place that was reserved for it, the executor [admits](Admission::admit) the task, or
-    /// rejects it.
+    /// If no place was reserved for the task, the executor [admits](Admission::admit) or rejects it.
     fn execute<J: Job>(
         &self,
         job: J,
@@ -76,7 +74,7 @@ pub trait Executor: Clone + Send + Sync + 'static {
         options: &TaskOptions,
     ) -> TaskFuture<J::Output>;
 
-    /// Runs a function pointer: what [`submit_fn`](Self::submit_fn) comes down to. For back ends: see the
+    /// Runs a function pointer; [`submit_fn`](Self::submit_fn) is built on this. For back ends: see the
     /// example of [`Job`].
     fn execute_fn<A: Portable, T: Portable>(
         &self,
@@ -86,11 +84,11 @@ pub trait Executor: Clone + Send + Sync + 'static {
         options: &TaskOptions,
     ) -> TaskFuture<T>;
 
-    /// Runs a function on several items one after another, as one task with a result for each
-    /// item: what maps come down to. For back ends: see the example of [`Job`].
+    /// Runs a function on several items one after another, as one task with a result for each item; maps are
+    /// built on this. For back ends: see the example of [`Job`].
     ///
-    /// An item that fails or panics leaves the others alone. Once the task is asked to stop, the
-    /// items that have not begun are cancelled.
+    /// If an item fails or panics, the others are not affected. Once the task is asked to stop, the items
+    /// that have not begun are cancelled.
     fn execute_chunk<J: Job>(
         &self,
         function: J::Function,
@@ -99,8 +97,8 @@ pub trait Executor: Clone + Send + Sync + 'static {
         options: &TaskOptions,
     ) -> TaskFuture<Chunk<J::Output>>;
 
-    /// Takes no more tasks from now on. The future waits until those that were taken are over and
-    /// the workers are gone; dropping it waits for nothing and changes nothing.
+    /// Stops taking tasks. The future waits until the tasks that were taken are over and the workers are
+    /// gone. Dropping the future ends the wait and changes nothing else.
     ///
     /// ```
     /// use concurrent_futures::{Executor, Shutdown, ThreadPoolExecutor};
@@ -117,12 +115,11 @@ pub trait Executor: Clone + Send + Sync + 'static {
     /// ```
     ///
     /// # Errors
-    /// The future's: a [timeout](TaskError::is_timed_out) at the deadline, and a
-    /// [deadlock](TaskError::is_deadlock) in a task of this very executor, which would wait for
-    /// itself.
+    /// Those of the future: a [timeout](TaskError::is_timed_out) at the deadline, and a
+    /// [deadlock](TaskError::is_deadlock) in a task of this same executor, which would wait for itself.
     fn shutdown(&self, how: Shutdown) -> TaskFuture<()>;
 
-    /// As [`shutdown`](Self::shutdown), and blocks until the wait is over.
+    /// Like [`shutdown`](Self::shutdown), but blocks until the wait is over.
     ///
     /// ```
     /// use concurrent_futures::{Executor, Shutdown, ThreadPoolExecutor};
@@ -135,17 +132,17 @@ pub trait Executor: Clone + Send + Sync + 'static {
     /// ```
     ///
     /// # Errors
-    /// As the future of `shutdown`; and in async code, where blocking would stop the runtime. The
-    /// shutdown has begun all the same.
+    /// Those of the future of `shutdown`, and an error in async code, where blocking would stop the runtime.
+    /// In that case too, the shutdown has begun.
     fn blocking_shutdown(&self, how: Shutdown) -> Result<(), TaskError> {
         self.shutdown(how).result()
     }
 
-    /// Runs `function` with `args`, and gives a future of what it returns.
+    /// Runs `function` with `args`, and returns a future of its result.
     ///
-    /// A tuple is spread over the parameters; one argument is given as itself, and none as `()`.
-    /// Never blocks, and never fails by itself: a rejection is the future's error, also that of an
-    /// executor whose queue is full. To wait for a place, [`reserve`](Self::reserve) one.
+    /// A tuple is spread over the parameters. Pass one argument as it is, and none as `()`. This never blocks
+    /// and never fails by itself: a rejection is an error of the future, even if the queue is full. To wait
+    /// for a place, [`reserve`](Self::reserve) one.
     fn submit<F, Args, Marker>(&self, function: F, args: Args) -> TaskFuture<F::Output>
     where
         F: TaskFn<Args, Marker, Output: Portable>,
@@ -155,8 +152,8 @@ pub trait Executor: Clone + Send + Sync + 'static {
         submit(self, &TaskOptions::default(), None, function, args)
     }
 
-    /// Runs a `function` that returns a `Result`, and gives a future of its value: the function's
-    /// error becomes the future's, of the kind [`Failed`](crate::ErrorKind::Failed).
+    /// Runs a `function` that returns a `Result`, and returns a future of its value. The function's error
+    /// becomes the future's, of the kind [`Failed`](crate::ErrorKind::Failed).
     ///
     /// ```
     /// use concurrent_futures::{Executor, ThreadPoolExecutor};
@@ -196,14 +193,13 @@ pub trait Executor: Clone + Send + Sync + 'static {
         self.execute_fn(function, argument, None, &TaskOptions::default())
     }
 
-    /// Waits until the executor may take one more task, and gives the right to submit it: what holds
-    /// back those who submit faster than the workers work.
+    /// Waits until the executor may take one more task, and returns the right to submit it. This holds back
+    /// callers that submit faster than the workers work.
     ///
-    /// Who waits gets a place before all who come later, plain submits included. An executor without
-    /// limits gives one at once. A task that waits for a place of its own pool has one itself. On threads
-    /// what is queued there is run meanwhile; where all places are taken by tasks that
-    /// [block](Self::blocking_reserve) for another one, one of them gets a
-    /// [deadlock error](TaskError::is_deadlock).
+    /// A waiting caller gets a place before all later ones, including plain submits. An executor without
+    /// limits gives a place at once. A task that waits for a place of its own pool has a place itself. On
+    /// threads, tasks that are queued there run meanwhile. If tasks that [block](Self::blocking_reserve) for
+    /// another place hold all places, one of them gets a [deadlock error](TaskError::is_deadlock).
     ///
     /// ```
     /// use concurrent_futures::{Executor, TaskError, ThreadPoolExecutor};
@@ -221,10 +217,10 @@ pub trait Executor: Clone + Send + Sync + 'static {
     /// ```
     ///
     /// # Errors
-    /// A [rejection](TaskError::is_rejected), if the executor takes nothing any more.
+    /// A [rejection](TaskError::is_rejected) if the executor takes no more tasks.
     ///
     /// # Cancel safety
-    /// Dropping the future gives up the wait, and its turn with it.
+    /// Dropping the future gives up the wait, and its turn.
     fn reserve(&self) -> impl Future<Output = Result<Permit<Self>, TaskError>> + Send {
         async {
             let place = match self.admission().try_enter() {
@@ -235,7 +231,7 @@ pub trait Executor: Clone + Send + Sync + 'static {
         }
     }
 
-    /// As [`reserve`](Self::reserve), without waiting.
+    /// Like [`reserve`](Self::reserve), but does not wait.
     ///
     /// ```
     /// use concurrent_futures::{Executor, Rejection, ThreadPoolExecutor};
@@ -249,8 +245,8 @@ pub trait Executor: Clone + Send + Sync + 'static {
     /// ```
     ///
     /// # Errors
-    /// A [rejection](TaskError::is_rejected): [`QueueFull`](crate::Rejection::QueueFull), also while
-    /// others wait, or the reason why the executor takes nothing any more.
+    /// A [rejection](TaskError::is_rejected): [`QueueFull`](crate::Rejection::QueueFull), which also applies
+    /// while others wait, or the reason why the executor takes no more tasks.
     fn try_reserve(&self) -> Result<Permit<Self>, TaskError> {
         let admission = self.admission();
         let place = admission
@@ -259,7 +255,7 @@ pub trait Executor: Clone + Send + Sync + 'static {
         Ok(Permit::new(self, place))
     }
 
-    /// As [`reserve`](Self::reserve), and blocks while it waits.
+    /// Like [`reserve`](Self::reserve), but blocks while it waits.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ThreadPoolExecutor};
@@ -273,8 +269,8 @@ pub trait Executor: Clone + Send + Sync + 'static {
     /// ```
     ///
     /// # Errors
-    /// As `reserve`; where it would have to wait in async code, which would stop the runtime; and in a
-    /// task whose pool could never have a place again.
+    /// Those of `reserve`; an error if it would have to wait in async code, which would stop the runtime; and
+    /// an error in a task whose pool could never have a place again.
     fn blocking_reserve(&self) -> Result<Permit<Self>, TaskError> {
         let place = match self.admission().try_enter() {
             Ok(place) => place,
@@ -283,8 +279,8 @@ pub trait Executor: Clone + Send + Sync + 'static {
         Ok(Permit::new(self, place))
     }
 
-    /// Runs `function` on each item, a few at a time, and gives the results in the order of the
-    /// items: see [`Map`].
+    /// Runs `function` on each item, a few at a time, and returns the results in the order of the items: see
+    /// [`Map`].
     ///
     /// ```
     /// use concurrent_futures::{Executor, ThreadPoolExecutor};
@@ -303,8 +299,8 @@ pub trait Executor: Clone + Send + Sync + 'static {
         self.mapping().map(function, items)
     }
 
-    /// As [`map`](Self::map), for a function that returns a `Result`: its error takes the place of
-    /// the item's result.
+    /// Like [`map`](Self::map), for a function that returns a `Result`: its error takes the place of the
+    /// item's result.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ThreadPoolExecutor};
@@ -328,7 +324,7 @@ pub trait Executor: Clone + Send + Sync + 'static {
         self.mapping().try_map(function, items)
     }
 
-    /// The methods that submit, with options: see [`TaskOptions`].
+    /// Returns the methods that submit, with options: see [`TaskOptions`].
     fn with(&self, options: TaskOptions) -> WithOptions<'_, Self> {
         WithOptions {
             executor: self,
@@ -336,15 +332,15 @@ pub trait Executor: Clone + Send + Sync + 'static {
         }
     }
 
-    /// A `map` with options: see [`Mapping`].
+    /// Prepares a `map` with options: see [`Mapping`].
     fn mapping(&self) -> Mapping<'_, Self> {
         Mapping::new(self, TaskOptions::default())
     }
 }
 
-/// The methods of an executor that submit, with options: made by [`Executor::with`].
+/// The methods of an executor that submit, with options. Made by [`Executor::with`].
 ///
-/// Several tasks may have the same:
+/// Several tasks may share the same options:
 ///
 /// ```
 /// use concurrent_futures::{Executor, TaskOptions, ThreadPoolExecutor};
@@ -365,7 +361,7 @@ pub struct WithOptions<'a, E> {
 }
 
 impl<'a, E: Executor> WithOptions<'a, E> {
-    /// As [`Executor::submit`]: see the example of [`WithOptions`].
+    /// Like [`Executor::submit`]: see the example of [`WithOptions`].
     pub fn submit<F, Args, Marker>(&self, function: F, args: Args) -> TaskFuture<F::Output>
     where
         F: TaskFn<Args, Marker, Output: Portable>,
@@ -375,7 +371,7 @@ impl<'a, E: Executor> WithOptions<'a, E> {
         submit(self.executor, &self.options, None, function, args)
     }
 
-    /// As [`Executor::try_submit`].
+    /// Like [`Executor::try_submit`].
     pub fn try_submit<F, Args, Marker>(
         &self,
         function: F,
@@ -389,7 +385,7 @@ impl<'a, E: Executor> WithOptions<'a, E> {
         try_submit(self.executor, &self.options, None, function, args)
     }
 
-    /// As [`Executor::submit_fn`].
+    /// Like [`Executor::submit_fn`].
     pub fn submit_fn<A: Portable, T: Portable>(
         &self,
         function: fn(A) -> T,
@@ -399,7 +395,7 @@ impl<'a, E: Executor> WithOptions<'a, E> {
             .execute_fn(function, argument, None, &self.options)
     }
 
-    /// As [`Executor::map`], with these options for each item.
+    /// Like [`Executor::map`], with these options for each item.
     pub fn map<F, I, Marker>(&self, function: F, items: I) -> Map<E, I::IntoIter, F::Output>
     where
         F: TaskFn<I::Item, Marker, Output: Portable>,
@@ -409,7 +405,7 @@ impl<'a, E: Executor> WithOptions<'a, E> {
         self.clone().mapping().map(function, items)
     }
 
-    /// As [`Executor::try_map`], with these options for each item.
+    /// Like [`Executor::try_map`], with these options for each item.
     pub fn try_map<F, I, Marker>(
         &self,
         function: F,
@@ -423,7 +419,7 @@ impl<'a, E: Executor> WithOptions<'a, E> {
         self.clone().mapping().try_map(function, items)
     }
 
-    /// A `map` with these options for each item, and more of its own: see [`Mapping`].
+    /// Prepares a `map` with these options for each item, and more of its own: see [`Mapping`].
     ///
     /// ```
     /// use concurrent_futures::{Executor, TaskOptions, ThreadPoolExecutor};

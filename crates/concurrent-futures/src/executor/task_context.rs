@@ -9,22 +9,22 @@ use crate::error::TaskError;
 use crate::panic::{self, Panic};
 use crate::task::Environment;
 
-/// Something of the submitting thread that tasks shall find where they run: the id of a request, a
-/// locale, a tenant.
+/// Something of the submitting thread that tasks should find where they run: the id of a request, a locale, a
+/// tenant.
 ///
-/// A pool carries it once it is [registered](crate::ThreadPoolBuilder::context) with its builder, to
-/// threads and to [worker processes](crate::ProcessPoolBuilder::context) alike. Several are entered in
-/// the order in which they were registered, and left in reverse.
+/// A pool carries the context once it is [registered](crate::ThreadPoolBuilder::context) with its builder, to
+/// threads and to [worker processes](crate::ProcessPoolBuilder::context) alike. Several contexts are entered
+/// in the order in which they were registered, and left in reverse order.
 ///
-/// A thread-local does not follow a request from thread to thread in async code: there `capture` can
-/// read a `tokio::task_local!`.
+/// In async code, a thread-local does not follow a request from thread to thread. There, `capture` can read a
+/// `tokio::task_local!`.
 ///
-/// For a [`map`](crate::Executor::map), the value is captured when a chunk of items is submitted, by who
-/// pulls the results, and is entered once for all items of the chunk. What the tasks of an
-/// [`InlineExecutor`](crate::InlineExecutor) find is there already.
+/// For a [`map`](crate::Executor::map), the code that pulls the results captures the value when it submits a
+/// chunk of items. The value is entered once for all items of the chunk. For tasks of an
+/// [`InlineExecutor`](crate::InlineExecutor), the context is there already.
 ///
 /// A panic in `capture`, in `enter` or in the drop of the guard is the task's error, as is a value that
-/// cannot be encoded or decoded; the body has not run then, unless it was the drop.
+/// cannot be encoded or decoded. In these cases the body has not run, except if the drop panicked.
 ///
 /// ```
 /// use concurrent_futures::{Executor, ProcessPoolExecutor, TaskContext, ThreadPoolExecutor};
@@ -69,18 +69,16 @@ use crate::task::Environment;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait TaskContext: 'static {
-    /// What travels with the task: moved to a thread, encoded for another process.
+    /// What travels with the task: it is moved to a thread, or encoded for another process.
     type Value: Portable;
-    /// What ends the context when it is dropped, on the thread that has entered it, when the task has
-    /// ended.
+    /// Ends the context when it is dropped, on the thread that entered it, after the task has ended.
     type Guard: 'static;
 
-    /// The value at this moment, on the thread that submits; `None` if the task shall have none. See the
+    /// Returns the current value, on the thread that submits, or `None` if the task should have none. See the
     /// example of [`TaskContext`].
     fn capture() -> Option<Self::Value>;
 
-    /// Makes the value that of the calling thread, which runs the body next. See the example of
-    /// [`TaskContext`].
+    /// Sets the value on the calling thread, which runs the body next. See the example of [`TaskContext`].
     fn enter(value: Self::Value) -> Self::Guard;
 }
 

@@ -10,7 +10,7 @@ use crate::executor::{
     Call, Executor, Fallible, Portable, TaskFn, TaskOptions, TryCall, assert_captures_nothing,
 };
 
-/// Options of a `map`: made by [`Executor::mapping`].
+/// Options for a `map`, made by [`Executor::mapping`].
 ///
 /// ```
 /// use concurrent_futures::{Executor, ThreadPoolExecutor};
@@ -50,9 +50,9 @@ impl<'a, E: Executor> Mapping<'a, E> {
         }
     }
 
-    /// Fixes how many items may be on their way: pulled, with their results not taken. Otherwise
-    /// two for each worker, and up to about 10 ms of work for each once their times are known. See the
-    /// example of [`Mapping`].
+    /// Fixes how many items may be in flight: pulled, with their results not yet taken. Otherwise this is two
+    /// items for each worker, and up to about 10 ms of work for each worker once the items' times are known.
+    /// See the example of [`Mapping`].
     ///
     /// # Panics
     /// If `items` is 0.
@@ -65,13 +65,13 @@ impl<'a, E: Executor> Mapping<'a, E> {
         self
     }
 
-    /// Fixes how many items make one task; results are the same for any number. See the example of
+    /// Fixes how many items make one task. The results are the same for any number. See the example of
     /// [`Mapping`].
     ///
-    /// Otherwise it is found while the map runs: chunks begin with one item and grow to about half
-    /// a millisecond of work, to at most half of a worker's share of the window, and shrink towards
-    /// the end of an input that knows its length. With a
-    /// [run timeout](TaskOptions::run_timeout) each item is a task of its own.
+    /// Otherwise the map finds the size while it runs. Chunks begin with one item and grow to about half a
+    /// millisecond of work, but at most to half of a worker's share of the window. They shrink towards the
+    /// end of an input that knows its length. With a [run timeout](TaskOptions::run_timeout), each item is a
+    /// task of its own.
     ///
     /// # Panics
     /// If `items` is 0.
@@ -84,15 +84,15 @@ impl<'a, E: Executor> Mapping<'a, E> {
         self
     }
 
-    /// Gives results as they come. The index of a failed item is in its error. See the example of
+    /// Gives results as they come. The error of a failed item has the item's index. See the example of
     /// [`Mapping`].
     pub fn unordered(mut self) -> Self {
         self.ordered = false;
         self
     }
 
-    /// Ends with an error when `limit`, counted from the call to `map`, is over. Results that are
-    /// there in time are given first; items that have not started never run.
+    /// Ends the map with an error when `limit`, counted from the call to `map`, has passed. Results that are
+    /// there in time are given first, and items that have not started never run.
     ///
     /// ```
     /// use concurrent_futures::{Clock, Executor, ProcessPoolExecutor};
@@ -111,7 +111,7 @@ impl<'a, E: Executor> Mapping<'a, E> {
         self
     }
 
-    /// As [`Executor::map`].
+    /// Like [`Executor::map`].
     pub fn map<F, I, Marker>(self, function: F, items: I) -> Map<E, I::IntoIter, F::Output>
     where
         F: TaskFn<I::Item, Marker, Output: Portable>,
@@ -130,7 +130,7 @@ impl<'a, E: Executor> Mapping<'a, E> {
         self.start(submit, items.into_iter())
     }
 
-    /// As [`Executor::try_map`].
+    /// Like [`Executor::try_map`].
     pub fn try_map<F, I, Marker>(
         self,
         function: F,

@@ -50,18 +50,18 @@ struct Pulled<A> {
     end: Option<TaskError>,
 }
 
-/// The results of [`Executor::map`](crate::Executor::map): a [`Stream`], or `for` over it in
-/// blocking code.
+/// The results of [`Executor::map`](crate::Executor::map). This is a [`Stream`]; in blocking code, use `for`
+/// over it.
 ///
-/// It starts at the call with a first window of items, and pulls more only as results are taken, on
-/// the thread that takes them. So the input may be endless, and a slow consumer holds up a fast
-/// pool. A map that nobody consumes runs its first window. Of an executor with limits each chunk takes
-/// one place; where there is none, the map goes on when there is one and a result is waited for. Polled as
-/// a stream it keeps its turn, and the place that this brings, until it is polled again; [`next`](Self::next)
-/// gives the turn up with the wait.
+/// The map starts at the call with a first window of items. It pulls more items only as results are taken, on
+/// the thread that takes them. So the input may be endless, and a slow consumer holds up a fast pool. A map
+/// that nobody consumes runs its first window. On an executor with limits, each chunk takes one place. If
+/// there is no place, the map goes on when there is one and a result is waited for. When it is polled as a
+/// stream, it keeps its turn, and the place that comes with it, until it is polled again. If you give up a
+/// wait for [`next`](Self::next), you give up the turn as well.
 ///
-/// A failed item leaves the others alone; its error knows its [`index`](TaskError::index). A panic
-/// of the input is an error in the place of the item that it would have given, and ends the input.
+/// A failed item leaves the others alone, and its error knows its [`index`](TaskError::index). If the input
+/// panics, the error takes the place of the item that the input would have given, and the input ends.
 /// Dropping a map cancels the items that have not started.
 ///
 /// ```
@@ -81,7 +81,7 @@ struct Pulled<A> {
 /// ```
 ///
 /// # Cancel safety
-/// [`next`](Self::next) is cancel safe: a result that is not given stays.
+/// [`next`](Self::next) is cancel safe: a result that was not given stays.
 #[must_use = "dropping a map cancels the items that have not started"]
 pub struct Map<E, I: Iterator, T> {
     dispatch: Dispatch<E, I::Item, T>,
@@ -128,10 +128,10 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
         map
     }
 
-    /// The next result; `None` after the last. See the example of [`Map`].
+    /// Waits for the next result; `None` after the last. See the example of [`Map`].
     ///
     /// # Cancel safety
-    /// A wait that is given up loses nothing: the result stays.
+    /// If you give up the wait, nothing is lost: the result stays.
     pub async fn next(&mut self) -> Option<Result<T, TaskError>> {
         let next = Next(self);
         std::future::poll_fn(|context| next.0.poll_result(context)).await
@@ -151,8 +151,8 @@ impl<E, I: Iterator, T: Send + 'static> Map<E, I, T> {
     /// ```
     ///
     /// # Errors
-    /// The item's own; and [`is_would_block`](TaskError::is_would_block) in async code, where blocking would
-    /// stop the runtime: nothing is lost by that.
+    /// The error of the item; or [`is_would_block`](TaskError::is_would_block) in async code, where blocking
+    /// would stop the runtime. In that case nothing is lost.
     pub fn blocking_next(&mut self) -> Option<Result<T, TaskError>> {
         // Most results come with others of their chunk, and then nothing has to be prepared for a
         // wait.

@@ -34,7 +34,7 @@ const LEAST_DESCRIPTORS: u64 = 32;
 /// The kernel allows little more for the name of shared memory.
 const MOST_NAME: usize = 200;
 
-/// Options of a [`ProcessPoolExecutor`]: made by [`ProcessPoolExecutor::builder`].
+/// Options for a [`ProcessPoolExecutor`], made by [`ProcessPoolExecutor::builder`].
 ///
 /// ```
 /// use concurrent_futures::{Executor, ProcessPoolExecutor};
@@ -113,31 +113,31 @@ impl ProcessPoolBuilder {
         }
     }
 
-    /// How many worker processes there may be, which is how many tasks may run at the same time; at
-    /// least 1. They are started on demand. See the example of [`ProcessPoolBuilder`].
+    /// The maximum number of worker processes, and so of tasks that run at the same time; at least 1. Workers
+    /// are started on demand. See the example of [`ProcessPoolBuilder`].
     ///
-    /// By default the number of usable CPUs: the process's CPU affinity and the CPU quota of its
-    /// control groups are respected, a fractional quota rounded up.
+    /// The default is the number of usable CPUs. It respects the process's CPU affinity and the CPU quota of
+    /// its control groups, and rounds a fractional quota up.
     pub fn max_workers(mut self, workers: usize) -> Self {
         self.max_workers = Some(workers);
         self
     }
 
-    /// The name of the workers in `ps` (its first 15 bytes), and the beginning of the names of the
-    /// pool's own threads. By default `pool-N` with a number for each pool. See the example of
+    /// The name of the workers in `ps` (its first 15 bytes), and the beginning of the names of the pool's own
+    /// threads. The default is `pool-N`, with a number for each pool. See the example of
     /// [`ProcessPoolBuilder`].
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Runs once in each worker process before its first task, with this argument. If it panics or
-    /// returns an error, or is not done within the [start timeout](Self::start_timeout), the pool is
-    /// broken: queued and later tasks are rejected, with that error as the cause. See the example of
+    /// Runs this function once, with this argument, in each worker process before its first task. If it
+    /// panics, returns an error, or does not finish within the [start timeout](Self::start_timeout), the pool
+    /// is broken: queued and later tasks are rejected, with that error as the cause. See the example of
     /// [`ProcessPoolBuilder`].
     ///
-    /// The function is one that could be submitted: it captures nothing. Several arguments are a
-    /// tuple, and none are `()`.
+    /// The function must be one that could be submitted: it captures nothing. Pass several arguments as a
+    /// tuple, and none as `()`.
     pub fn initializer<F, A, Marker>(mut self, function: F, argument: A) -> Self
     where
         F: TaskFn<A, Marker, Output: InitializerResult>,
@@ -148,8 +148,8 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// After how many tasks, or items of a map, a worker leaves and is replaced. Never, by default.
-    /// Tasks are then handed over one at a time.
+    /// The number of tasks, or items of a map, after which a worker leaves and is replaced. By default,
+    /// workers are never replaced this way. With this option, tasks are handed over one at a time.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ProcessPoolExecutor};
@@ -164,7 +164,7 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// Sets an environment variable of the workers, which otherwise have those of this process, and some that
+    /// Sets an environment variable of the workers. Otherwise they have those of this process, and some that
     /// say how many [CPUs](Self::cpus_per_worker) to use. See the example of [`ProcessPoolBuilder`].
     pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.environment.push((key.into(), Some(value.into())));
@@ -177,37 +177,36 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// The directory in which workers begin; by default that of this process at their start. See the
-    /// example of [`ProcessPoolBuilder`].
+    /// The directory in which workers begin. The default is the directory of this process when they start.
+    /// See the example of [`ProcessPoolBuilder`].
     pub fn current_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.current_dir = Some(path.into());
         self
     }
 
-    /// How long a worker may take until it is ready for tasks, its initializer included: 60 seconds
-    /// by default. See the example of [`ProcessPoolBuilder`].
+    /// How long a worker may take until it is ready for tasks, including its initializer. The default is 60
+    /// seconds. See the example of [`ProcessPoolBuilder`].
     pub fn start_timeout(mut self, limit: Duration) -> Self {
         self.start_timeout = limit;
         self
     }
 
-    /// How long a worker that is ended has after SIGTERM before it gets SIGKILL: 3 seconds by
-    /// default. A worker that does not handle SIGTERM is gone at once. See the example of
-    /// [`ProcessPoolBuilder`].
+    /// How long a worker that is being ended has between SIGTERM and SIGKILL. The default is 3 seconds. A
+    /// worker that does not handle SIGTERM is gone at once. See the example of [`ProcessPoolBuilder`].
     pub fn kill_grace(mut self, time: Duration) -> Self {
         self.kill_grace = time;
         self
     }
 
-    /// How long a worker without work is kept: 60 seconds by default. See the example of
+    /// How long a worker without work is kept. The default is 60 seconds. See the example of
     /// [`ProcessPoolBuilder`].
     pub fn idle_timeout(mut self, time: Duration) -> Self {
         self.idle_timeout = time;
         self
     }
 
-    /// The most bytes that an encoded argument or result may have: 2 GiB by default. What is larger
-    /// is an error of its task, [too large](TaskError::is_too_large), before anything is sent.
+    /// The maximum size in bytes of an encoded argument or result. The default is 2 GiB. If a value is
+    /// larger, its task gets the error [too large](TaskError::is_too_large) before anything is sent.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ProcessPoolExecutor};
@@ -224,21 +223,21 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// How many tasks may be queued beyond those that the workers run; none are refused by default. With
-    /// 0 a task is taken only if a worker is free.
+    /// How many tasks may be queued beyond those that the workers run. By default there is no limit. With 0,
+    /// a task is taken only if a worker is free.
     ///
-    /// At most `max_workers` and this many tasks are unfinished or have a [`Permit`](crate::Permit). A
-    /// further one is [rejected](crate::Rejection::QueueFull) if it is submitted, and waits if it has a
-    /// place [reserved](crate::Executor::reserve).
+    /// At most `max_workers` plus this many tasks are unfinished or have a [`Permit`](crate::Permit). A
+    /// further task is [rejected](crate::Rejection::QueueFull) if you submit it;
+    /// [`reserve`](crate::Executor::reserve) waits for a place.
     pub fn queue_limit(mut self, tasks: usize) -> Self {
         self.queue_limit = Some(tasks);
         self
     }
 
-    /// How many bytes of encoded arguments the pool may keep for unfinished tasks; any number by
-    /// default. A task is taken, or a place given, while it keeps less than this: so the last one may
-    /// exceed it, and one that is larger than the limit is taken when nothing is kept. Those who have a
-    /// permit already are not held back.
+    /// How many bytes of encoded arguments the pool may keep for unfinished tasks. By default there is no
+    /// limit. The pool takes a task, or gives a place, while it keeps fewer bytes than this. So the last task
+    /// may exceed the limit, and a task that is larger than the limit is taken when nothing is kept.
+    /// Submitters that already have a permit are not held back.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ProcessPoolExecutor, Rejection};
@@ -256,14 +255,14 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// Is told what happens to each task: see the example of [`Observer`].
+    /// Tells this observer what happens to each task: see the example of [`Observer`].
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self
     }
 
-    /// Publishes what the pool does through the facade `metrics`, under this name:
-    /// [`ThreadPoolBuilder::metrics`](crate::ThreadPoolBuilder::metrics) says what there is. Needs the
+    /// Publishes what the pool does through the `metrics` facade, under this name.
+    /// [`ThreadPoolBuilder::metrics`](crate::ThreadPoolBuilder::metrics) lists what is published. Needs the
     /// feature `metrics`.
     ///
     /// ```
@@ -279,27 +278,27 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// Carries this context from where a task is submitted to the worker that runs it. Several are
-    /// entered in this order. Initializers see none. See the example of [`TaskContext`].
+    /// Carries this context from where a task is submitted to the worker that runs it. Several contexts are
+    /// entered in the order of these calls. Initializers see none. See the example of [`TaskContext`].
     ///
-    /// The values are encoded, and travel with each task: 4 KiB for all of them together. What is larger
-    /// is an error of its task, [too large](TaskError::is_too_large).
+    /// The values are encoded and travel with each task; all of them together may have 4 KiB. If they are
+    /// larger, the task gets the error [too large](TaskError::is_too_large).
     pub fn context<C: TaskContext>(mut self) -> Self {
         self.contexts.push(capture_into::<C>);
         self
     }
 
-    /// Runs once in each worker process that leaves in good order, after its last task: one that was idle
-    /// for long, has run its number of tasks, is too many after a
-    /// [`resize`](ProcessPoolExecutor::resize), or is no longer needed since the pool is shut down. Not in
-    /// one that crashes or is ended, nor when this process ends without a
+    /// Runs this function once in each worker process that leaves in good order, after its last task. A
+    /// worker does so if it was idle for long, has run its number of tasks, is surplus after a
+    /// [`resize`](ProcessPoolExecutor::resize), or is no longer needed because the pool is shut down. The
+    /// function does not run in a worker that crashes or is ended, nor when this process ends without a
     /// [`shutdown`](crate::Executor::shutdown) that waits.
     ///
-    /// It has the [grace](Self::kill_grace) for it, and then the worker is killed. A panic, an error, and a
-    /// death are an event of the level `WARN`, and nothing else. Nobody waits for it but a shutdown, and a
-    /// worker that is to take the place.
+    /// The function has the [grace](Self::kill_grace) to finish; then the worker is killed. A panic, an error
+    /// or a death only causes an event at the level `WARN`. Only a shutdown, and a worker that is to take the
+    /// place, wait for the function.
     ///
-    /// The function is as the [initializer](Self::initializer)'s.
+    /// The same rules apply to the function as to the [initializer](Self::initializer).
     ///
     /// ```
     /// use concurrent_futures::{Executor, ProcessPoolExecutor, Shutdown};
@@ -326,29 +325,29 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// Whether what workers write to stdout and stderr is logged here; it is not by default, and workers
+    /// Whether to log here what workers write to stdout and stderr. By default it is not logged, and workers
     /// write to the stdout and stderr of this process.
     ///
-    /// Each line is an event with the target `concurrent_futures::output`, at the level INFO for stdout and
-    /// WARN for stderr, with the line as its message and the fields `stream` (`stdout` or `stderr`),
-    /// `worker` (a process id) and `task`. It is in the span in which the task was submitted that the
-    /// worker runs, or the chunk of items of a [map](crate::Executor::map), and is there before the
-    /// task's result is. What is written when no task runs, by an initializer or by what a task has left
+    /// Each line becomes an event with the target `concurrent_futures::output`, at the level INFO for stdout
+    /// and WARN for stderr. The line is its message, and its fields are `stream` (`stdout` or `stderr`),
+    /// `worker` (a process id) and `task`. The event belongs to the span in which the task that the worker
+    /// runs, or the chunk of items of a [map](crate::Executor::map), was submitted. It arrives before the
+    /// task's result. Output that is written while no task runs, by an initializer or by what a task has left
     /// behind, has no `task` and no span. The events go to the global default subscriber; without one they
     /// are lost.
     ///
-    /// Whatever writes to these streams is captured: `print!`, C, programs that a task starts, the
-    /// message of a panic. Buffers of `print!` and of C's `stdout` are written out when a task ends. A line
-    /// of more than 16 KiB becomes several, and bytes that are no UTF-8 are replaced. Errors know the last
-    /// of stderr: [`TaskError::stderr_tail`](crate::TaskError::stderr_tail).
+    /// Everything that is written to these streams is captured: by `print!`, by C, by programs that a task
+    /// starts, and by panics. The buffers of `print!` and of C's `stdout` are written out when a task ends. A
+    /// line of more than 16 KiB is split into several, and bytes that are not UTF-8 are replaced. Errors have
+    /// the end of stderr: [`TaskError::stderr_tail`](crate::TaskError::stderr_tail).
     ///
-    /// Tasks are handed over one at a time, so that each line is of one task. A worker that writes faster
-    /// than the subscriber takes it waits in its write, and results wait for the lines before them: so a
-    /// subscriber must not wait for tasks of this pool. When a worker is gone nothing more is read, even if
-    /// a process that it has left behind still writes.
+    /// Tasks are handed over one at a time, so that each line belongs to one task. If a worker writes faster
+    /// than the subscriber takes the lines, the worker waits in its write. Results wait for the lines before
+    /// them, so a subscriber must not wait for tasks of this pool. Once a worker is gone, nothing more is
+    /// read, even if a process that it has left behind still writes.
     ///
-    /// Without this, `cargo test` shows what workers print even of tests that succeed, since it captures
-    /// only what the test itself prints.
+    /// Without this option, `cargo test` shows what workers print even for tests that succeed, because it
+    /// captures only what the test itself prints.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ProcessPoolExecutor};
@@ -366,14 +365,14 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// How long a worker that has work may stay stopped by a signal (SIGSTOP, or one of a terminal)
-    /// before it is ended: 10 seconds by default.
+    /// How long a worker that has work may stay stopped by a signal (SIGSTOP, or one from a terminal) before
+    /// it is ended. The default is 10 seconds.
     ///
-    /// That a worker with work is stopped is noticed within about a second, and logged as a warning. What
-    /// lies ready at it then runs elsewhere, and it gets nothing more. If it is continued in time, that is
-    /// all. Otherwise its task is lost with it, as the error says, and is run again where it
-    /// [may be](crate::TaskOptions::retries). A worker that stands still in a debugger is not stopped by a signal,
-    /// and the time for which this process itself is stopped does not count.
+    /// The pool notices within about a second that a worker with work is stopped, and logs a warning. Tasks
+    /// that lie ready at the worker then run elsewhere, and it gets nothing more. If the worker is continued
+    /// in time, nothing else happens. Otherwise its task is lost with it, as the error says, and runs again
+    /// if it [may](crate::TaskOptions::retries). A worker that stands still in a debugger is not stopped by a
+    /// signal. Time during which this process itself is stopped does not count.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -387,18 +386,19 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// The most memory of its own that a worker may have, in bytes; no limit by default. It is the kernel's limit
-    /// of what can be written and is not shared (`RLIMIT_DATA`): the heap and the stacks of threads, whether used
-    /// yet or not. A worker begins with about 10 MB, of which 8 MiB are the stack of the thread that runs tasks.
+    /// The maximum memory of its own that a worker may have, in bytes. By default there is no limit. This is
+    /// the kernel's limit for memory that can be written and is not shared (`RLIMIT_DATA`): the heap and the
+    /// stacks of threads, whether used yet or not. A worker begins with about 10 MB, of which the stack of
+    /// the thread that runs tasks takes 8 MiB.
     ///
-    /// A worker that is refused memory mostly dies of it. That costs the task that it ran, whose error
-    /// [says so](TaskError::is_out_of_memory_likely), and no other. A limit that leaves no room for a worker at
+    /// A worker that is refused memory usually dies. This costs only the task that it ran, and the error of
+    /// that task [says so](TaskError::is_out_of_memory_likely). A limit that leaves no room for a worker at
     /// all breaks the pool.
     ///
-    /// This limit, and those of [files](Self::file_size_limit), of [descriptors](Self::descriptor_limit) and of
-    /// [priority](Self::nice), are set before the initializer runs. Programs that tasks start have them as
-    /// well, each for itself. Where the system refuses one, as a limit above its own for this process, the
-    /// pool is [broken](crate::Rejection::Broken), with the reason as the cause.
+    /// This limit, and those of [files](Self::file_size_limit), of [descriptors](Self::descriptor_limit) and
+    /// of [priority](Self::nice), are set before the initializer runs. They also apply to programs that tasks
+    /// start, to each separately. If the system refuses a limit, such as one above its own for this process,
+    /// the pool is [broken](crate::Rejection::Broken), with the reason as the cause.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ProcessPoolExecutor};
@@ -419,12 +419,14 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// With how much resident memory of its own, in bytes, a worker leaves and is replaced, for tasks that leak or
-    /// libraries that keep what they have once taken; never by default. Files and shared memory do not count.
+    /// The resident memory of its own, in bytes, at which a worker leaves and is replaced. By default,
+    /// workers are never replaced this way. Use it for tasks that leak, or for libraries that keep the memory
+    /// they have once taken. Files and shared memory do not count.
     ///
-    /// It is looked at between tasks and between items of a map, at most every 5 milliseconds. So a worker may have
-    /// more for a while, no task is lost, and what has not begun is handed to others in its order. The replacement
-    /// is an event of `tracing` at level `INFO`. Where the initializer alone takes so much, each worker runs one task.
+    /// The pool checks this between tasks and between items of a map, at most every 5 milliseconds. So a
+    /// worker may exceed it for a while, no task is lost, and what has not begun is handed to other workers
+    /// in its order. The replacement is a `tracing` event at the level `INFO`. If the initializer alone takes
+    /// this much memory, each worker runs one task.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ProcessPoolExecutor};
@@ -445,13 +447,14 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// How many CPUs a worker is told to use, at least 1. By default the number of usable CPUs divided by
+    /// How many CPUs a worker is told to use, at least 1. The default is the number of usable CPUs divided by
     /// [`max_workers`](Self::max_workers), rounded down, and at least 1.
     ///
-    /// It is a hint and no limit: the default sizes of pools that tasks make follow it, and so do libraries that
-    /// look into `RAYON_NUM_THREADS`, `TOKIO_WORKER_THREADS`, `OMP_NUM_THREADS`, `OPENBLAS_NUM_THREADS` or
-    /// `MKL_NUM_THREADS`. These variables are set for the workers, but for those that this process has, or that
-    /// [`env`](Self::env) or [`env_remove`](Self::env_remove) name. The idea is that of loky, the pool of joblib.
+    /// This is a hint, not a limit. The default sizes of pools that tasks make follow it, and so do libraries
+    /// that read `RAYON_NUM_THREADS`, `TOKIO_WORKER_THREADS`, `OMP_NUM_THREADS`, `OPENBLAS_NUM_THREADS` or
+    /// `MKL_NUM_THREADS`. These variables are set for the workers, except those that this process has, or
+    /// that [`env`](Self::env) or [`env_remove`](Self::env_remove) names. The idea comes from loky, the pool
+    /// of joblib.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ProcessPoolExecutor};
@@ -473,9 +476,9 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// By how much workers are nicer to others than this process, as with the command `nice`: 19 runs when
-    /// nothing else wants to. A negative number needs a privilege, and without it the pool is broken, as with a
-    /// [limit](Self::memory_limit) that the system refuses.
+    /// By how much workers are nicer than this process, as with the command `nice`: at 19, a worker runs only
+    /// when nothing else wants to. A negative number needs a privilege. Without the privilege the pool is
+    /// broken, as with a [limit](Self::memory_limit) that the system refuses.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ProcessPoolExecutor};
@@ -489,11 +492,13 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// The size in bytes beyond which workers can write no file (`RLIMIT_FSIZE`); no limit by default. A write
-    /// beyond it is an error, [`FileTooLarge`](std::io::ErrorKind::FileTooLarge), and does not end the worker.
+    /// The maximum size in bytes of a file that workers write (`RLIMIT_FSIZE`). By default there is no limit.
+    /// A write beyond it gives the error [`FileTooLarge`](std::io::ErrorKind::FileTooLarge), and does not end
+    /// the worker.
     ///
-    /// It holds for standard output where that is a file, and for files in memory. So a result above 128 KiB that
-    /// is larger than the limit is an error of its task, and a pool of processes inside of a task needs 2 MiB.
+    /// The limit also applies to standard output if that is a file, and to files in memory. So a result above
+    /// 128 KiB that is larger than the limit is an error of its task, and a process pool inside a task needs
+    /// 2 MiB.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ProcessPoolExecutor};
@@ -515,8 +520,8 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// How many descriptors a worker can have open (`RLIMIT_NOFILE`), at least 32; that of this process by
-    /// default. A worker has a few of its own.
+    /// How many descriptors a worker can have open (`RLIMIT_NOFILE`), at least 32. The default is the limit
+    /// of this process. A worker has a few of its own.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ProcessPoolExecutor};
@@ -536,18 +541,17 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// Makes the pool. No process is started before the first task. See the example of
-    /// [`ProcessPoolBuilder`].
+    /// Makes the pool. No process starts before the first task. See the example of [`ProcessPoolBuilder`].
     ///
     /// # Errors
-    /// For options that cannot be: 0 workers, 0 tasks a worker, no payload, no time to start, no bytes in
-    /// the queue, no memory or CPU for a worker, fewer than 32 descriptors, a name or a variable with a NUL
-    /// byte, an argument of the initializer or the finalizer that cannot be encoded. And
-    /// [of the kind `WrongProgram`](crate::BuildErrorKind::WrongProgram) where this program cannot be
-    /// started as a worker: the code is in a dynamic library, or the program runs through a loader. And
-    /// [of the kind `TooDeep`](crate::BuildErrorKind::TooDeep) in a worker of a worker, 10 deep: a
-    /// function that makes a pool and submits itself would start processes without end. A program that a
-    /// task starts begins at 0 again.
+    /// If an option is invalid: 0 workers, 0 tasks per worker, no payload, no time to start, no bytes in the
+    /// queue, no memory or CPU for a worker, fewer than 32 descriptors, a name or a variable with a NUL byte,
+    /// or an argument of the initializer or the finalizer that cannot be encoded. The error is
+    /// [of the kind `WrongProgram`](crate::BuildErrorKind::WrongProgram) if this program cannot be started as
+    /// a worker: the code is in a dynamic library, or the program runs through a loader. It is
+    /// [of the kind `TooDeep`](crate::BuildErrorKind::TooDeep) in a worker of a worker, 10 deep: a function
+    /// that makes a pool and submits itself would start processes without end. A program that a task starts
+    /// begins at 0 again.
     pub fn build(self) -> Result<ProcessPoolExecutor, BuildError> {
         let max_workers = self.max_workers.unwrap_or_else(cpus::usable);
         if max_workers == 0 {

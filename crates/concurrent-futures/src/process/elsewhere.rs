@@ -21,13 +21,13 @@ mod stats;
 
 pub use stats::{WorkerState, WorkerStats};
 
-/// Would run tasks in worker processes, which this system does not have: there is no such value.
+/// Would run tasks in worker processes, which this system does not have: no such value exists.
 #[derive(Clone, Debug)]
 pub struct ProcessPoolExecutor(Infallible);
 
 impl ProcessPoolExecutor {
     /// # Panics
-    /// Always: this system has no worker processes. [`builder`](Self::builder) gives an error instead.
+    /// Always, since this system has no worker processes. [`builder`](Self::builder) gives an error instead.
     #[must_use]
     #[track_caller]
     pub fn new(max_workers: usize) -> Self {
@@ -37,7 +37,7 @@ impl ProcessPoolExecutor {
         }
     }
 
-    /// A pool with options, whose `build` gives an error.
+    /// Returns a builder, whose `build` gives an error.
     pub fn builder() -> ProcessPoolBuilder {
         ProcessPoolBuilder(())
     }
@@ -141,7 +141,7 @@ impl Executor for ProcessPoolExecutor {
     }
 }
 
-/// Options of a pool of processes, which this system does not have: `build` gives an error.
+/// Options for a process pool, which this system does not have: `build` gives an error.
 #[derive(Debug)]
 #[must_use]
 pub struct ProcessPoolBuilder(());

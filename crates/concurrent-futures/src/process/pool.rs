@@ -19,20 +19,19 @@ use crate::executor::{
 use crate::panic::guarded_drop;
 use crate::task::TaskFuture;
 
-/// Runs tasks in worker processes, up to a number of them at a time.
+/// Runs tasks in worker processes, up to a fixed number at a time.
 ///
-/// A worker is this same program, started again; it takes over before `main` and needs no
-/// registration, no macro and no call in `main`. A crash in a task costs that task and nothing else: its
-/// future says how the worker ended, another worker takes its place, and everything else goes on. A
-/// running task can be stopped with [`abort`](TaskFuture::abort) or a run timeout, which ends its
-/// process.
+/// A worker is this same program, started again. It takes over before `main`, and needs no registration, no
+/// macro and no call in `main`. A crash in a task costs only that task: its future says how the worker ended,
+/// another worker takes its place, and everything else goes on. You can stop a running task with
+/// [`abort`](TaskFuture::abort) or a run timeout, which ends its process.
 ///
-/// Functions, arguments and results are as for every [`Executor`]; here they really travel. What a
-/// function leaves in statics stays with the worker that ran it.
+/// Functions, arguments and results are as for every [`Executor`]; here they really travel. What a function
+/// leaves in statics stays with the worker that ran it.
 ///
-/// This is a handle: clones share the pool. Dropping the last one is a shutdown without waiting: the
-/// tasks that were taken still run, and their futures resolve. When this process ends, whichever way,
-/// its workers end with it.
+/// This is a handle: clones share the pool. Dropping the last handle is a shutdown without waiting: the tasks
+/// that were taken still run, and their futures resolve. When this process ends, in whatever way, its workers
+/// end with it.
 ///
 /// ```
 /// use concurrent_futures::{Executor, ProcessPoolExecutor};
@@ -47,18 +46,17 @@ use crate::task::TaskFuture;
 /// ```
 ///
 /// # Tracing
-/// What a task says to `tracing` is heard in the process of the pool: its events and spans are made anew
-/// there, in the span that was current when the task was submitted, for the subscriber of that span, or
-/// for the global one if there was none. They come before the result. A worker says only what the
-/// subscribers of the pool's process may want by its level; it is told of another level with the next
-/// task.
+/// What a task reports to `tracing` arrives in the pool's process. Its events and spans are recreated there,
+/// in the span that was current when the task was submitted. They go to the subscriber of that span, or to
+/// the global one if there was none, and arrive before the result. A worker sends only what the subscribers
+/// of the pool's process may want by its level. It learns of a changed level with the next task.
 ///
-/// - Times are those of arrival; spans are entered only while something is emitted in them; `follows_from`
-///   does not travel. A task's spans are closed when it ends, at the latest.
-/// - Nobody waits for a subscriber. What comes too fast is dropped, and told and counted
+/// - Times are those of arrival. Spans are entered only while something is emitted in them, and
+///   `follows_from` does not travel. A task's spans are closed when it ends, at the latest.
+/// - Nothing waits for a subscriber. What comes too fast is dropped, and this is reported and counted
 ///   ([`dropped_events`](WorkerStats::dropped_events)).
-/// - There are at most 1 024 callsites of workers in a process. Events and spans of others have a message
-///   that says it all, and one callsite for each level.
+/// - A process has at most 1 024 callsites of workers. Further events and spans have a message that says it
+///   all, and one callsite for each level.
 /// - If the initializer sets a global subscriber, events go to that one instead.
 #[derive(Clone)]
 pub struct ProcessPoolExecutor {
@@ -75,11 +73,12 @@ impl Drop for Handle {
 }
 
 impl ProcessPoolExecutor {
-    /// A pool that runs up to `max_workers` tasks at a time: see the example of [`ProcessPoolExecutor`].
+    /// Makes a pool that runs up to `max_workers` tasks at a time: see the example of
+    /// [`ProcessPoolExecutor`].
     ///
     /// # Panics
-    /// If `max_workers` is 0, and where [`build`](ProcessPoolBuilder::build) gives an error: this
-    /// program cannot be started as a worker, or the system has no such pools.
+    /// If `max_workers` is 0, or if [`build`](ProcessPoolBuilder::build) gives an error: this program cannot
+    /// be started as a worker, or the system has no such pools.
     #[must_use]
     #[track_caller]
     pub fn new(max_workers: usize) -> Self {
@@ -89,7 +88,7 @@ impl ProcessPoolExecutor {
         }
     }
 
-    /// A pool with options: see the example of [`ProcessPoolBuilder`].
+    /// Returns a builder for a pool with options: see the example of [`ProcessPoolBuilder`].
     pub fn builder() -> ProcessPoolBuilder {
         ProcessPoolBuilder::new()
     }
@@ -100,15 +99,15 @@ impl ProcessPoolExecutor {
         }
     }
 
-    /// The pool's counters at this moment: see the example of [`Stats`].
+    /// The current counters of the pool: see the example of [`Stats`].
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.handle.0.stats()
     }
 
-    /// Publishes the pool's numbers of this moment through the facade `metrics`: those that are not counted as
-    /// they change. To be called just before they are read, as in the handler of `GET /metrics`, or now and
-    /// then for exporters that push. Does nothing in a pool without [`metrics`](ProcessPoolBuilder::metrics). Needs
+    /// Publishes the pool's current numbers through the `metrics` facade: those that are not counted as they
+    /// change. Call this just before they are read, as in the handler of `GET /metrics`, or now and then for
+    /// exporters that push. It does nothing in a pool without [`metrics`](ProcessPoolBuilder::metrics). Needs
     /// the feature `metrics`.
     ///
     /// ```
@@ -127,7 +126,7 @@ impl ProcessPoolExecutor {
         self.handle.0.publish_metrics();
     }
 
-    /// The worker processes that there are at this moment, in the order of their numbers.
+    /// The worker processes that exist at this moment, in the order of their numbers.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ProcessPoolExecutor};
@@ -143,13 +142,13 @@ impl ProcessPoolExecutor {
         self.handle.0.worker_stats()
     }
 
-    /// Sets how many workers there may be from now on.
+    /// Sets the maximum number of workers from now on.
     ///
-    /// With more, what is queued starts further workers at once. With fewer, those that are too many go:
-    /// idle ones at once, busy ones when their task is over, which nothing stops; until then no further
-    /// task begins. The [queue limit](ProcessPoolBuilder::queue_limit) counts from the new number, and who
-    /// has a place keeps it. Of several calls at the same time, one wins. Harmless on a pool that is shut
-    /// down.
+    /// If the number grows, queued tasks start further workers at once. If it shrinks, surplus workers go:
+    /// idle ones at once, busy ones when their task is over. Running tasks are not stopped, and until the
+    /// surplus workers are gone no further task begins. The [queue limit](ProcessPoolBuilder::queue_limit)
+    /// counts from the new number; places already given are kept. If several calls are made at the same time,
+    /// one wins. The call is harmless on a pool that is shut down.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ProcessPoolExecutor};
@@ -162,17 +161,16 @@ impl ProcessPoolExecutor {
     /// ```
     ///
     /// # Errors
-    /// For 0 workers.
+    /// If `max_workers` is 0.
     pub fn resize(&self, max_workers: usize) -> Result<(), BuildError> {
         self.handle.0.resize(max_workers)
     }
 
-    /// Starts all workers that there may be, and resolves once each has been ready: started, and its
-    /// initializer run. They are kept for the [idle timeout](ProcessPoolBuilder::idle_timeout), which
-    /// begins then.
+    /// Starts workers up to the maximum, and resolves once each has been ready: started, with its initializer
+    /// run. They are kept for the [idle timeout](ProcessPoolBuilder::idle_timeout), which begins then.
     ///
-    /// The starts happen whether or not somebody waits for the future; [`abort`](TaskFuture::abort)
-    /// leaves them to what is queued.
+    /// The workers start whether or not somebody waits for the future. After [`abort`](TaskFuture::abort),
+    /// they start only for queued tasks.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;
@@ -184,26 +182,27 @@ impl ProcessPoolExecutor {
     /// ```
     ///
     /// # Errors
-    /// The future's: what has [broken](crate::Rejection::Broken) the pool, such as an initializer that
-    /// fails; [`NoWorker`](crate::Rejection::NoWorker) after three starts that failed, with the cause of
-    /// the last; [`ShutDown`](crate::Rejection::ShutDown).
+    /// Those of the future: the error that has [broken](crate::Rejection::Broken) the pool, such as that of a
+    /// failed initializer; [`NoWorker`](crate::Rejection::NoWorker) after three failed starts, with the cause
+    /// of the last; or [`ShutDown`](crate::Rejection::ShutDown).
     pub fn warm_up(&self) -> TaskFuture<()> {
         self.handle.0.warm_up()
     }
 
-    /// Runs a function once in each worker process that there is, to reload a configuration, say, or to
-    /// drop a cache. Gives a future for each of them, in the order of their
-    /// [numbers](WorkerStats::id); none if there are none.
+    /// Runs a function once in each worker process that exists, for example to reload a configuration or to
+    /// drop a cache. Returns a future for each worker, in the order of their [numbers](WorkerStats::id), and
+    /// none if there are no workers.
     ///
-    /// In each worker it runs behind what was handed over to it before, and before all that is submitted
-    /// afterwards; in one that is starting, after the initializer. Workers that are started later do not
-    /// run it: what each of them is to do is the [initializer](ProcessPoolBuilder::initializer)'s. A call
-    /// is for one worker and never runs in another: if that one is gone before, the future says so
-    /// ([`is_worker_lost`](crate::TaskError::is_worker_lost), and [`ran`](crate::TaskError::ran) that it
-    /// did not begin). It needs no place of the [queue limit](ProcessPoolBuilder::queue_limit), and counts
-    /// as a task otherwise. The arguments are encoded once.
+    /// In each worker, the function runs after what was handed over to that worker before, and before
+    /// everything that is submitted afterwards. In a worker that is starting, it runs after the initializer.
+    /// Workers that start later do not run it; use the [initializer](ProcessPoolBuilder::initializer) for
+    /// what each of them must do. A call belongs to one worker and never runs in another. If that worker is
+    /// gone before, the future says so ([`is_worker_lost`](crate::TaskError::is_worker_lost), and
+    /// [`ran`](crate::TaskError::ran) says that it did not begin). The call needs no place of the
+    /// [queue limit](ProcessPoolBuilder::queue_limit), and otherwise counts as a task. The arguments are
+    /// encoded once.
     ///
-    /// A pool that takes nothing any more, and arguments that cannot be encoded, give a single future,
+    /// If the pool takes no more tasks, or the arguments cannot be encoded, the call returns a single future,
     /// with that error.
     ///
     /// ```
@@ -238,12 +237,12 @@ impl ProcessPoolExecutor {
         self.handle.0.broadcast(name, encoded, decode)
     }
 
-    /// Shuts down and ends all workers with SIGTERM, and after the
-    /// [grace](ProcessPoolBuilder::kill_grace) with SIGKILL. What runs is
-    /// [aborted](crate::TaskError::is_aborted), what is queued is cancelled.
+    /// Shuts down and ends all workers with SIGTERM, and after the [grace](ProcessPoolBuilder::kill_grace)
+    /// with SIGKILL. Running tasks are [aborted](crate::TaskError::is_aborted), and queued tasks are
+    /// cancelled.
     ///
-    /// Returns at once; a [`shutdown`](Executor::shutdown) afterwards waits until they are gone.
-    /// Harmless on a pool that is idle, was never used, or is shut down.
+    /// Returns at once; a [`shutdown`](Executor::shutdown) afterwards waits until the workers are gone. The
+    /// call is harmless on a pool that is idle, was never used, or is shut down.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ProcessPoolExecutor};
@@ -259,7 +258,7 @@ impl ProcessPoolExecutor {
         self.handle.0.end_all(Signal::TERM);
     }
 
-    /// As [`terminate_workers`](Self::terminate_workers), with SIGKILL at once.
+    /// Like [`terminate_workers`](Self::terminate_workers), but with SIGKILL at once.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ProcessPoolExecutor, Shutdown};

@@ -28,11 +28,11 @@ pub struct WorkerStats {
     pub(super) dropped_events: u64,
 }
 
-/// What a worker process does: see the example of [`WorkerStats`].
+/// What a worker process is doing: see the example of [`WorkerStats`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WorkerState {
-    /// It was started, and has not run its initializer to the end.
+    /// It was started, but has not finished its initializer.
     Starting,
     /// It waits for work.
     Idle,
@@ -45,7 +45,7 @@ pub enum WorkerState {
 }
 
 impl WorkerStats {
-    /// The worker's number in its pool, the lowest that was free; its successor has it after it. See the
+    /// The worker's number in its pool, the lowest that was free. Its successor gets the same number. See the
     /// example of [`WorkerStats`].
     #[must_use]
     pub fn id(&self) -> WorkerId {
@@ -58,20 +58,20 @@ impl WorkerStats {
         self.pid
     }
 
-    /// What the worker does: see the example of [`WorkerStats`].
+    /// What the worker is doing: see the example of [`WorkerStats`].
     #[must_use]
     pub fn state(&self) -> WorkerState {
         self.state
     }
 
-    /// How many tasks, and items of maps, this process has run; those of its predecessors are not
-    /// counted. See the example of [`WorkerStats`].
+    /// How many tasks, and items of maps, this process has run, not counting those of its predecessors. See
+    /// the example of [`WorkerStats`].
     #[must_use]
     pub fn tasks(&self) -> u64 {
         self.tasks
     }
 
-    /// How many processes have borne this number before it. See the example of [`WorkerStats`].
+    /// How many processes had this number before it. See the example of [`WorkerStats`].
     #[must_use]
     pub fn restarts(&self) -> u64 {
         self.restarts

@@ -5,7 +5,7 @@ use crate::error::TaskError;
 use crate::map::Map;
 use crate::task::Waitable;
 
-/// Walks a stream of this crate by blocking: what `for` makes of it.
+/// Iterates over a stream of this crate by blocking; this is what `for` uses.
 ///
 /// ```
 /// use concurrent_futures::{as_completed, Executor, ThreadPoolExecutor};
@@ -37,7 +37,7 @@ impl<S> Blocking<S> {
         &self.stream
     }
 
-    /// The stream, to go on with.
+    /// Returns the stream, to go on with.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ThreadPoolExecutor};
@@ -86,7 +86,7 @@ impl<W: Waitable> IntoIterator for AsCompleted<W> {
     type Item = W;
     type IntoIter = Blocking<Self>;
 
-    /// Blocks for each item. Panics in async code, where that would stop the runtime.
+    /// Blocks for each item. Panics in async code, where blocking would stop the runtime.
     fn into_iter(self) -> Blocking<Self> {
         Blocking::new(self)
     }
@@ -104,7 +104,7 @@ impl<W: Waitable> IntoIterator for AsCompletedTimeout<W> {
     type Item = Result<W, TaskError>;
     type IntoIter = Blocking<Self>;
 
-    /// Blocks for each item. In async code, where that would stop the runtime, gives one error.
+    /// Blocks for each item. In async code, where blocking would stop the runtime, gives one error.
     fn into_iter(self) -> Blocking<Self> {
         Blocking::new(self)
     }
@@ -122,7 +122,7 @@ impl<E, I: Iterator, T: Send + 'static> IntoIterator for Map<E, I, T> {
     type Item = Result<T, TaskError>;
     type IntoIter = Blocking<Self>;
 
-    /// Blocks for each item. In async code, where that would stop the runtime, gives one error.
+    /// Blocks for each item. In async code, where blocking would stop the runtime, gives one error.
     fn into_iter(self) -> Blocking<Self> {
         Blocking::new(self)
     }

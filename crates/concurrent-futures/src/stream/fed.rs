@@ -13,8 +13,8 @@ use crate::progress::sealed::Tracked;
 use crate::task::Waitable;
 
 pin_project! {
-    /// Futures in the order in which their tasks finish, while more of them come in from a stream:
-    /// made by [`AsCompleted::fed_by`].
+    /// Futures in the order in which their tasks finish, while more futures come in from a stream. Made by
+    /// [`AsCompleted::fed_by`].
     #[must_use = "streams do nothing unless polled"]
     pub struct Fed<S, W: Waitable> {
         #[pin]
@@ -25,11 +25,11 @@ pin_project! {
 }
 
 impl<W: Waitable> AsCompleted<W> {
-    /// Takes in futures from `input` as they come, until it ends. The stream that this gives ends
-    /// when the input has ended and all tasks are over.
+    /// Takes in futures from `input` as they come, until it ends. The resulting stream ends when the input
+    /// has ended and all tasks are over.
     ///
-    /// Everything that the input has ready is taken in at once: a channel's bound does not hold
-    /// back its sender any more.
+    /// The stream takes in everything that the input has ready at once, so the bound of a channel does not
+    /// hold back its sender any more.
     ///
     /// ```
     /// use concurrent_futures::stream::StreamExt as _;

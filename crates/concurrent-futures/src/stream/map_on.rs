@@ -18,12 +18,11 @@ use crate::task::TaskFuture;
 
 /// Runs the items of a stream on an executor: see [`map_on`](Self::map_on).
 pub trait StreamExt: Stream {
-    /// Runs `function` on each item, a few at a time, and gives the results in the order of the
-    /// items.
+    /// Runs `function` on each item, a few at a time, and gives the results in the order of the items.
     ///
-    /// At most two items for each worker are on their way: pulled, with their results not taken. So
-    /// a slow consumer or a busy executor holds back the input. Of an executor with limits each item
-    /// takes a place, and waits for one where there is none; nothing is pulled meanwhile.
+    /// At most two items for each worker are in flight: pulled, with their results not yet taken. So a slow
+    /// consumer or a busy executor holds back the input. On an executor with limits, each item takes a place,
+    /// and waits if there is none. No other item is pulled meanwhile.
     ///
     /// ```
     /// use concurrent_futures::{stream::StreamExt as _, ThreadPoolExecutor};
@@ -57,8 +56,8 @@ pub trait StreamExt: Stream {
         MapOn::new(self, submit, executor)
     }
 
-    /// As [`map_on`](Self::map_on), for a function that returns a `Result`: its error takes the
-    /// place of the item's result.
+    /// Like [`map_on`](Self::map_on), for a function that returns a `Result`: its error takes the place of
+    /// the item's result.
     ///
     /// ```
     /// use concurrent_futures::{stream::StreamExt as _, ThreadPoolExecutor};
@@ -104,14 +103,14 @@ impl<S: Stream> StreamExt for S {}
 type Submit<A, T> = Box<dyn Fn(A, Place) -> TaskFuture<T> + Send + Sync>;
 
 pin_project! {
-    /// The results of a stream's items: made by [`StreamExt::map_on`].
+    /// The results of a stream's items, made by [`StreamExt::map_on`].
     ///
-    /// An item that fails leaves the others alone; its error knows its
-    /// [`index`](TaskError::index). Dropping it cancels the items that have not started.
+    /// A failed item leaves the others alone, and its error knows its [`index`](TaskError::index). Dropping
+    /// the stream cancels the items that have not started.
     ///
-    /// On an executor with limits it waits for places as others do, in turn. Once polled, it keeps its turn
-    /// and the place that this brings until it is polled again: so poll it on, or drop it, before you
-    /// wait for a place of the same executor yourself.
+    /// On an executor with limits, this stream waits in turn for places, like any other caller. Once polled,
+    /// it keeps its turn, and the place that comes with it, until it is polled again. So poll it again, or
+    /// drop it, before you wait for a place of the same executor yourself.
     #[must_use = "streams do nothing unless polled"]
     pub struct MapOn<S: Stream, T> {
         #[pin]
@@ -140,7 +139,7 @@ impl<S: Stream, T> MapOn<S, T> {
         }
     }
 
-    /// Fixes how many items may be on their way: see the example of [`unordered`](Self::unordered).
+    /// Fixes how many items may be in flight: see the example of [`unordered`](Self::unordered).
     ///
     /// # Panics
     /// If `items` is 0.
@@ -171,7 +170,7 @@ impl<S: Stream, T> MapOn<S, T> {
     /// ```
     ///
     /// # Panics
-    /// If it was polled before.
+    /// If the stream was polled before.
     pub fn unordered(mut self) -> Self {
         assert!(
             self.pulled == 0,

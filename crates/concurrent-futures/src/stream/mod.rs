@@ -1,5 +1,5 @@
-//! Streams of results: the adapters for any [`Stream`](futures_core::Stream), and the way to walk
-//! the streams of this crate with `for` in blocking code. See [`StreamExt::map_on`].
+//! Streams of results: adapters for any [`Stream`](futures_core::Stream), and iteration over the streams
+//! of this crate with `for` in blocking code. See [`StreamExt::map_on`].
 
 mod blocking;
 mod fed;

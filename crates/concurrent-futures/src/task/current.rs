@@ -10,7 +10,7 @@ use super::cell::{self, CellRef};
 use super::future::debug_task;
 use crate::id::TaskId;
 
-/// The task that the calling thread runs at this moment; `None` outside of one.
+/// The task that the calling thread runs at this moment. `None` outside of a task.
 ///
 /// ```
 /// use concurrent_futures::{task, Executor, ThreadPoolExecutor};
@@ -66,8 +66,8 @@ impl CurrentTask {
         }
     }
 
-    /// The name that the task was given when it was submitted. In a worker process, its first 1 024
-    /// bytes at most.
+    /// The name that the task was given when it was submitted. In a worker process, at most its first 1 024
+    /// bytes.
     ///
     /// ```
     /// use concurrent_futures::{task, Executor, TaskOptions, ThreadPoolExecutor};
@@ -91,11 +91,11 @@ impl CurrentTask {
         }
     }
 
-    /// Somebody wants the task to stop: its future was aborted, or its running time is over. See the
+    /// Whether the task should stop, because its future was aborted or its running time is over. See the
     /// example of [`current`].
     ///
-    /// A worker process is ended in these cases, so that its tasks see only what asks more softly: the
-    /// items of a map that was dropped.
+    /// In these cases a worker process is ended. So its tasks see only a softer request, which is made to the
+    /// items of a dropped map.
     #[must_use]
     pub fn is_stop_requested(&self) -> bool {
         match &self.0 {
@@ -104,10 +104,10 @@ impl CurrentTask {
         }
     }
 
-    /// A token that is cancelled when the task should stop, for code that waits. Cancelling it yourself
-    /// tells whoever you gave it to, and says nothing to anybody else.
+    /// A token that is cancelled when the task should stop, for code that waits. If you cancel it yourself,
+    /// only those to whom you gave it learn of it.
     ///
-    /// In a worker process it is cancelled from the start or never: there a task that has to stop is
+    /// In a worker process, the token is cancelled from the start or never: a task that has to stop there is
     /// ended with its process.
     ///
     /// ```

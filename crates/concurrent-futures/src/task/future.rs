@@ -20,19 +20,17 @@ use crate::time::Deadline;
 
 /// The result of a task that an executor runs, or that a [`Promise`](super::Promise) will give.
 ///
-/// Await it beside any tokio task, or block on it with [`result`](Self::result) in code that is not
-/// async. Every such future resolves: with the value, or with a [`TaskError`] that says why there is
-/// none.
+/// Await it beside any tokio task, or block on it with [`result`](Self::result) in code that is not async.
+/// Every such future resolves: with the value, or with a [`TaskError`] that says why there is none.
 ///
-/// Dropping it lets the task go on unobserved, as in Python and in tokio. Who wants the task to be
-/// stopped then says so with [`cancel_on_drop`](Self::cancel_on_drop) or
-/// [`abort_on_drop`](Self::abort_on_drop).
+/// If you drop it, the task goes on unobserved, as in Python and in tokio. To stop the task in that case, use
+/// [`cancel_on_drop`](Self::cancel_on_drop) or [`abort_on_drop`](Self::abort_on_drop).
 ///
 /// # Cancel safety
-/// Awaiting `&mut future` is cancel safe: a wait that is given up loses nothing.
+/// Awaiting `&mut future` is cancel safe: if you give up the wait, nothing is lost.
 ///
 /// # Panics
-/// Asking again for a result that was taken already panics, as with any future.
+/// If you ask again for a result that was already taken, as with any future.
 ///
 /// ```
 /// use concurrent_futures::{Executor, ThreadPoolExecutor};
@@ -48,17 +46,17 @@ use crate::time::Deadline;
 #[must_use = "dropping the future lets the task go on unobserved: say so with `detach`"]
 pub struct TaskFuture<T>(ResultRef<T>);
 
-/// What [`TaskFuture::abort`] has achieved.
+/// What [`TaskFuture::abort`] has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AbortOutcome {
     /// The task had not started, and never will.
     Cancelled,
-    /// The task runs where it cannot be ended from outside (on a thread, or behind a promise). It
-    /// was asked to stop, which it sees with [`current`](super::current).
+    /// The task runs where it cannot be ended from outside (on a thread, or behind a promise). It was asked
+    /// to stop, and sees this with [`current`](super::current).
     Requested,
-    /// The task ran in a worker process, which is being ended. The task gives no value any more;
-    /// its future resolves as [aborted](TaskError::is_aborted) when the process is gone.
+    /// The task ran in a worker process, which is being ended. The task will not give a value any more; its
+    /// future resolves as [aborted](TaskError::is_aborted) when the process is gone.
     Stopped,
     /// The task was over already.
     Finished,
@@ -75,26 +73,26 @@ impl<T> TaskFuture<T> {
         self.cell().id()
     }
 
-    /// The task is over, whichever way: see the example of [`outcome`](Self::outcome).
+    /// Whether the task is over, in whatever way: see the example of [`outcome`](Self::outcome).
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.cell().snapshot().is_done()
     }
 
-    /// The task has begun and is not over: see the example of [`outcome`](Self::outcome).
+    /// Whether the task has begun and is not over: see the example of [`outcome`](Self::outcome).
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.cell().is_running()
     }
 
-    /// The task was cancelled before it started: see the example of
+    /// Whether the task was cancelled before it started: see the example of
     /// [`Waited::cancel_pending`](crate::Waited::cancel_pending).
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.outcome() == Some(Outcome::Cancelled)
     }
 
-    /// How the task ended, if it has.
+    /// How the task ended, if it has ended.
     ///
     /// ```
     /// use concurrent_futures::{Outcome, Promise};
@@ -112,7 +110,7 @@ impl<T> TaskFuture<T> {
         self.cell().snapshot().outcome()
     }
 
-    /// Blocks until the task is over, and gives its result.
+    /// Blocks until the task is over, and returns its result.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ThreadPoolExecutor};
@@ -123,10 +121,10 @@ impl<T> TaskFuture<T> {
     /// ```
     ///
     /// # Inside a task
-    /// A task may wait for a task of its own pool of threads, however few workers that has: one that is
-    /// still queued is run here, on this thread, or by an extra worker. What runs here finds the
-    /// thread-locals of the task that waits, and its open borrows of a `RefCell` among them. Only waits of
-    /// this crate are seen, and none for a lock or a channel.
+    /// A task may wait for a task of its own thread pool, however few workers the pool has. If the other task
+    /// is still queued, it runs here, on this thread, or an extra worker runs it. A task that runs here sees
+    /// the thread-locals of the waiting task, including its open borrows of a `RefCell`. The pool sees only
+    /// waits of this crate, not those for a lock or a channel.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -140,13 +138,13 @@ impl<T> TaskFuture<T> {
     ///
     /// # Errors
     /// - The error of the task.
-    /// - [`is_would_block`](TaskError::is_would_block) in async code, where blocking would stop the
-    ///   runtime: await the future there. In tokio's `spawn_blocking` and `block_in_place` it works.
-    /// - [`is_deadlock`](TaskError::is_deadlock) in a task that waits for itself, or for tasks that
-    ///   block for it in turn: each that blocks a thread of its own gets one.
+    /// - [`is_would_block`](TaskError::is_would_block) in async code, where blocking would stop the runtime:
+    ///   await the future there. `result` works in tokio's `spawn_blocking` and `block_in_place`.
+    /// - [`is_deadlock`](TaskError::is_deadlock) in a task that waits for itself, or for tasks that in turn
+    ///   block for it. Each of these tasks that blocks a thread of its own gets this error.
     ///
     /// # Panics
-    /// If the result was taken already.
+    /// If the result was already taken.
     pub fn result(mut self) -> Result<T, TaskError> {
         self.take_result()
     }
@@ -159,9 +157,9 @@ impl<T> TaskFuture<T> {
         }
     }
 
-    /// Blocks like [`result`](Self::result), for at most `limit`. The result is not lost when the
-    /// limit passes: ask again, or await it. In a task, nothing is run on this thread meanwhile, and
-    /// waiting in a circle is no error, since the limit ends it.
+    /// Blocks like [`result`](Self::result), for at most `limit`. The result is not lost when the limit
+    /// passes: ask again, or await it. In a task, nothing else runs on this thread meanwhile. Waiting in a
+    /// circle is not an error, since the limit ends it.
     ///
     /// ```
     /// use concurrent_futures::{Clock, Promise};
@@ -176,11 +174,11 @@ impl<T> TaskFuture<T> {
     /// ```
     ///
     /// # Errors
-    /// The error of the task; [`is_would_block`](TaskError::is_would_block) in async code; and one with
+    /// The error of the task; [`is_would_block`](TaskError::is_would_block) in async code; and an error with
     /// the clock [`Wait`](Clock::Wait) when the limit passes. A limit of zero asks without blocking.
     ///
     /// # Panics
-    /// If the result was taken already.
+    /// If the result was already taken.
     pub fn result_timeout(&mut self, limit: Duration) -> Result<T, TaskError> {
         match self.block_until(Deadline::after(limit))? {
             Some(result) => result,
@@ -188,7 +186,7 @@ impl<T> TaskFuture<T> {
         }
     }
 
-    /// The result, if the task is over. Never blocks.
+    /// Returns the result if the task is over. Never blocks.
     ///
     /// ```
     /// use concurrent_futures::Promise;
@@ -201,14 +199,13 @@ impl<T> TaskFuture<T> {
     /// ```
     ///
     /// # Panics
-    /// If the result was taken already.
+    /// If the result was already taken.
     pub fn try_result(&mut self) -> Option<Result<T, TaskError>> {
         self.0.take()
     }
 
-    /// Looks at the error of a task that is over, and leaves it there. Never blocks; `None` also
-    /// while the task is not over, and when its result was taken: see [`wait`](crate::wait) for waiting
-    /// without taking.
+    /// Looks at the error of a task that is over, and leaves it there. Never blocks. `None` also if the task
+    /// is not over, or if its result was taken: see [`wait`](crate::wait) for waiting without taking.
     ///
     /// ```
     /// use concurrent_futures::{Executor, InlineExecutor};
@@ -220,9 +217,9 @@ impl<T> TaskFuture<T> {
         self.0.error()
     }
 
-    /// Cancels the task unless it has started. True if the task is cancelled, now or before.
+    /// Cancels the task unless it has started. Returns true if the task is cancelled, now or before.
     ///
-    /// What the task's function has captured, and its arguments, are dropped by this call.
+    /// This call drops what the task's function has captured, and its arguments.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ThreadPoolExecutor};
@@ -244,7 +241,7 @@ impl<T> TaskFuture<T> {
 
     /// Cancels the task if it has not started, and otherwise stops it or asks it to stop.
     ///
-    /// A worker process is ended, with all that the task has started in its process group, and
+    /// A worker process is ended, with everything that the task has started in its process group, and
     /// replaced when needed. A thread cannot be ended from outside: the task sees the request with
     /// [`task::current`](super::current) and decides. The future resolves when the task has ended.
     ///
@@ -262,12 +259,12 @@ impl<T> TaskFuture<T> {
         self.cell().abort()
     }
 
-    /// Calls `callback` when the task is over, on the thread on which that happens; at once, on
-    /// this thread, if it is over already.
+    /// Calls `callback` when the task is over, on the thread on which that happens. If the task is over
+    /// already, calls it at once, on this thread.
     ///
-    /// Callbacks run in the order in which they were added, before whoever awaits the future is
-    /// woken (who looks at it just then may see that it is done). They should be short. A panic in one
-    /// is logged and stops neither the others nor the result.
+    /// Callbacks run in the order in which they were added, before whoever awaits the future is woken (code
+    /// that looks at the future just then may see that it is done). They should be short. A panic in one is
+    /// logged, and stops neither the others nor the result.
     ///
     /// ```
     /// use concurrent_futures::{Executor, Outcome, ThreadPoolExecutor};
@@ -312,7 +309,7 @@ impl<T> TaskFuture<T> {
         self
     }
 
-    /// Lets the task go on unobserved, also after [`cancel_on_drop`](Self::cancel_on_drop) or
+    /// Lets the task go on unobserved, even after [`cancel_on_drop`](Self::cancel_on_drop) or
     /// [`abort_on_drop`](Self::abort_on_drop).
     ///
     /// ```
@@ -328,7 +325,7 @@ impl<T> TaskFuture<T> {
             .unset_flags(state::CANCEL_ON_DROP | state::ABORT_ON_DROP);
     }
 
-    /// A future of the same result that can be cloned, for several who wait.
+    /// Turns this into a future of the same result that can be cloned, for several waiters.
     ///
     /// ```
     /// use concurrent_futures::Promise;
@@ -347,7 +344,7 @@ impl<T> TaskFuture<T> {
         SharedTaskFuture::new(self)
     }
 
-    /// A handle that can stop the task but not take its result: see the example of [`TaskHandle`].
+    /// Returns a handle that can stop the task but not take its result: see the example of [`TaskHandle`].
     #[must_use]
     pub fn handle(&self) -> TaskHandle {
         TaskHandle(self.cell().clone())
@@ -491,35 +488,35 @@ impl TaskHandle {
         self.0.id()
     }
 
-    /// The task is over, whichever way: see the example of [`TaskFuture::outcome`].
+    /// Whether the task is over, in whatever way: see the example of [`TaskFuture::outcome`].
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.0.snapshot().is_done()
     }
 
-    /// The task has begun and is not over: see the example of [`TaskFuture::outcome`].
+    /// Whether the task has begun and is not over: see the example of [`TaskFuture::outcome`].
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.0.is_running()
     }
 
-    /// How the task ended, if it has: as [`TaskFuture::outcome`].
+    /// How the task ended, if it has ended: like [`TaskFuture::outcome`].
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         self.0.snapshot().outcome()
     }
 
-    /// As [`TaskFuture::cancel`].
+    /// Like [`TaskFuture::cancel`].
     pub fn cancel(&self) -> bool {
         self.0.cancel()
     }
 
-    /// As [`TaskFuture::abort`].
+    /// Like [`TaskFuture::abort`].
     pub fn abort(&self) -> AbortOutcome {
         self.0.abort()
     }
 
-    /// As [`TaskFuture::on_done`].
+    /// Like [`TaskFuture::on_done`].
     pub fn on_done(&self, callback: impl FnOnce(TaskId, Outcome) + Send + 'static) {
         self.0.on_done(Box::new(callback));
     }

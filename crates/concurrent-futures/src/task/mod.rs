@@ -1,5 +1,5 @@
-//! A task and everything that holds on to one: its cell, its future, its promise, those who wait; and what it
-//! sees of itself while it runs, which is the [`current`] task.
+//! A task and everything that holds on to it: its cell, its future, its promise and its waiters. Also what the
+//! task sees of itself while it runs, which is the [`current`] task.
 
 mod cell;
 mod current;

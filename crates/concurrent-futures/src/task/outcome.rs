@@ -18,11 +18,11 @@ pub enum Outcome {
     Panicked = 2,
     /// It was cancelled before it started.
     Cancelled = 3,
-    /// Its time in the queue or its running time was over.
+    /// Its limit for the time in the queue or for the running time passed.
     TimedOut = 4,
     /// The executor did not take it.
     Rejected = 5,
-    /// Whoever had promised the result went away.
+    /// The side that had promised the result went away.
     Abandoned = 6,
     /// Anything else: [`TaskError::kind`] says what.
     Other = 7,
@@ -76,8 +76,8 @@ impl Outcome {
         }
     }
 
-    /// An error in the sense of "first error": anything but a value, a cancellation or an abort,
-    /// which somebody asked for.
+    /// Whether this is an error in the sense of "first error": anything but a value, or a cancellation or an
+    /// abort, which somebody asked for.
     ///
     /// ```
     /// use concurrent_futures::Outcome;
@@ -91,7 +91,8 @@ impl Outcome {
     }
 }
 
-/// Which task something happened to: see the example of [`Observer::queued`](crate::Observer::queued).
+/// Identifies the task that something happened to: see the example of
+/// [`Observer::queued`](crate::Observer::queued).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TaskInfo<'a> {
     id: TaskId,

@@ -17,10 +17,10 @@ use super::outcome::Outcome;
 use crate::error::{Ran, TaskError};
 use crate::id::{OwnerId, TaskId};
 
-/// The promise of a result, which its [`TaskFuture`] waits for.
+/// The promise of a result that its [`TaskFuture`] waits for.
 ///
-/// Fulfilling consumes it, so that it cannot be fulfilled twice. Dropped unfulfilled, it resolves
-/// the future with an [abandoned](TaskError::is_abandoned) error.
+/// Fulfilling the promise consumes it, so it cannot be fulfilled twice. If you drop it unfulfilled, the
+/// future resolves with an [abandoned](TaskError::is_abandoned) error.
 ///
 /// ```
 /// use concurrent_futures::Promise;
@@ -34,12 +34,12 @@ use crate::id::{OwnerId, TaskId};
 pub struct Promise<T: Send + 'static>(Claimable<T>);
 
 impl<T: Send + 'static> Promise<T> {
-    /// A promise and its future: see the example of [`Promise`].
+    /// Makes a promise and its future: see the example of [`Promise`].
     pub fn new() -> (Self, TaskFuture<T>) {
         Self::with_extras(OwnerId::NONE, None)
     }
 
-    /// A promise whose task has a name, for logs and errors.
+    /// Makes a promise whose task has a name, for logs and errors.
     ///
     /// ```
     /// use concurrent_futures::{Promise, TaskError};
@@ -78,9 +78,9 @@ impl<T: Send + 'static> Promise<T> {
         self.0.cell().id()
     }
 
-    /// Says that the work has begun: from now on the future cannot be cancelled, only
-    /// [asked to stop](TaskFuture::abort). False if it was cancelled before; then there is nothing
-    /// to do any more.
+    /// Says that the work has begun. From now on the future cannot be cancelled, only
+    /// [asked to stop](TaskFuture::abort). Returns false if it was cancelled before; then there is nothing to
+    /// do any more.
     ///
     /// ```
     /// use concurrent_futures::Promise;
@@ -100,21 +100,21 @@ impl<T: Send + 'static> Promise<T> {
         self.0.start()
     }
 
-    /// The future was cancelled: nobody will take a result. See the example of
+    /// Whether the future was cancelled: nobody will take a result. See the example of
     /// [`TaskFuture::cancel_on_drop`].
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.cell().snapshot().outcome() == Some(Outcome::Cancelled)
     }
 
-    /// The future's [`abort`](TaskFuture::abort) was called after the start: see the example of
+    /// Whether the future's [`abort`](TaskFuture::abort) was called after the start: see the example of
     /// [`start`](Self::start).
     #[must_use]
     pub fn is_stop_requested(&self) -> bool {
         self.0.cell().is_stop_requested()
     }
 
-    /// A token that is cancelled by the future's [`abort`](TaskFuture::abort), to be awaited.
+    /// Returns a token to await, which the future's [`abort`](TaskFuture::abort) cancels.
     ///
     /// ```
     /// use concurrent_futures::Promise;
@@ -138,7 +138,7 @@ impl<T: Send + 'static> Promise<T> {
         self.0.cell().token()
     }
 
-    /// Gives the value: see the example of [`Promise`]. That is possible once:
+    /// Gives the value: see the example of [`Promise`]. This is possible once:
     ///
     /// ```compile_fail,E0382
     /// let (promise, _future) = concurrent_futures::Promise::new();
@@ -147,7 +147,7 @@ impl<T: Send + 'static> Promise<T> {
     /// ```
     ///
     /// # Errors
-    /// The value comes back if the future was cancelled.
+    /// If the future was cancelled, returns the value.
     pub fn fulfil(self, value: T) -> Result<(), T> {
         self.give(Stored::Ready(Ok(value)))
             .map_err(|stored| match stored {
@@ -159,7 +159,7 @@ impl<T: Send + 'static> Promise<T> {
     /// Resolves the future with an error: see the example of [`TaskError::failed`].
     ///
     /// # Errors
-    /// The error comes back if the future was cancelled.
+    /// If the future was cancelled, returns the error.
     pub fn fail(self, error: TaskError) -> Result<(), TaskError> {
         self.give(Stored::Ready(Err(error)))
             .map_err(|stored| match stored {
@@ -168,8 +168,8 @@ impl<T: Send + 'static> Promise<T> {
             })
     }
 
-    /// Gives the value as bytes. `decode` is called by who takes the result, on their thread; if it
-    /// panics, the result is a [codec](TaskError::is_codec) error.
+    /// Gives the value as bytes. `decode` runs on the thread that takes the result. If it panics, the result
+    /// is a [codec](TaskError::is_codec) error.
     ///
     /// ```
     /// use concurrent_futures::{Promise, TaskError};
@@ -186,7 +186,7 @@ impl<T: Send + 'static> Promise<T> {
     /// ```
     ///
     /// # Errors
-    /// The bytes come back if the future was cancelled.
+    /// If the future was cancelled, returns the bytes.
     pub fn fulfil_encoded(
         self,
         bytes: Vec<u8>,

@@ -25,9 +25,9 @@ use crate::id::TaskId;
 use crate::panic::guarded_drop;
 use crate::time::Deadline;
 
-/// A clone of a task's future: made by [`TaskFuture::shared`].
+/// A clone of a task's future, made by [`TaskFuture::shared`].
 ///
-/// Each clone gives a clone of the value, as often as it is asked, and an error of its own.
+/// Each clone gives a clone of the value, as often as you ask, and an error of its own.
 #[must_use = "a future that is dropped tells nothing"]
 pub struct SharedTaskFuture<T> {
     core: Arc<Core<T>>,
@@ -100,42 +100,42 @@ impl<T> SharedTaskFuture<T> {
         self.core.handle.id()
     }
 
-    /// The task is over, whichever way: see the example of [`TaskFuture::outcome`].
+    /// Whether the task is over, in whatever way: see the example of [`TaskFuture::outcome`].
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.core.handle.is_done()
     }
 
-    /// The task was cancelled before it started: see the example of
+    /// Whether the task was cancelled before it started: see the example of
     /// [`Waited::cancel_pending`](crate::Waited::cancel_pending).
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.outcome() == Some(Outcome::Cancelled)
     }
 
-    /// How the task ended, if it has: as [`TaskFuture::outcome`].
+    /// How the task ended, if it has ended: like [`TaskFuture::outcome`].
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         self.core.handle.outcome()
     }
 
-    /// The error, if the task is over and has one: as [`TaskFuture::error`].
+    /// The error, if the task is over and has one: like [`TaskFuture::error`].
     #[must_use]
     pub fn error(&self) -> Option<&TaskError> {
         self.core.settle().and_then(|result| result.as_ref().err())
     }
 
-    /// As [`TaskFuture::cancel`]: for all clones.
+    /// Like [`TaskFuture::cancel`], for all clones.
     pub fn cancel(&self) -> bool {
         self.core.handle.cancel()
     }
 
-    /// As [`TaskFuture::abort`]: for all clones.
+    /// Like [`TaskFuture::abort`], for all clones.
     pub fn abort(&self) -> AbortOutcome {
         self.core.handle.abort()
     }
 
-    /// As [`TaskFuture::on_done`].
+    /// Like [`TaskFuture::on_done`].
     pub fn on_done(&self, callback: impl FnOnce(TaskId, Outcome) + Send + 'static) {
         self.core.handle.on_done(callback);
     }
@@ -209,10 +209,10 @@ impl<T: Clone + Send + Sync + 'static> SharedTaskFuture<T> {
         }
     }
 
-    /// As [`TaskFuture::result`].
+    /// Like [`TaskFuture::result`].
     ///
     /// # Errors
-    /// As [`TaskFuture::result`].
+    /// Those of [`TaskFuture::result`].
     pub fn result(mut self) -> Result<T, TaskError> {
         match self.block_until(Deadline::NEVER)? {
             Some(result) => result,
@@ -220,10 +220,10 @@ impl<T: Clone + Send + Sync + 'static> SharedTaskFuture<T> {
         }
     }
 
-    /// As [`TaskFuture::result_timeout`].
+    /// Like [`TaskFuture::result_timeout`].
     ///
     /// # Errors
-    /// As [`TaskFuture::result_timeout`].
+    /// Those of [`TaskFuture::result_timeout`].
     pub fn result_timeout(&mut self, limit: Duration) -> Result<T, TaskError> {
         match self.block_until(Deadline::after(limit))? {
             Some(result) => result,

@@ -10,9 +10,9 @@ use super::shared::SharedTaskFuture;
 use super::waiter::Sink;
 use sealed::Waits;
 
-/// A future of a task, or a pair of a key of your own and such a future.
+/// A task's future, or a pair of a key of your own and such a future.
 ///
-/// What is given comes back when its task is done, so a key says which one it was: see the example of
+/// What you give comes back when its task is done, so a key says which one it was: see the example of
 /// [`as_completed`](crate::as_completed).
 ///
 /// This trait is sealed: it is implemented for [`TaskFuture`], `&mut TaskFuture`,

@@ -20,7 +20,7 @@ use crate::executor::{Kind, Metrics};
 /// As tokio's for its blocking threads.
 const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// Options of a [`ThreadPoolExecutor`]: made by [`ThreadPoolExecutor::builder`].
+/// Options for a [`ThreadPoolExecutor`], made by [`ThreadPoolExecutor::builder`].
 ///
 /// ```
 /// use concurrent_futures::{Executor, ThreadPoolExecutor};
@@ -69,54 +69,53 @@ impl ThreadPoolBuilder {
         }
     }
 
-    /// How many tasks may run at the same time, at least 1. Threads are started on demand. See the
-    /// example of [`ThreadPoolBuilder`].
+    /// The maximum number of tasks that run at the same time, at least 1. Threads are started on demand. See
+    /// the example of [`ThreadPoolBuilder`].
     ///
-    /// By default the number of usable CPUs plus 4, at most 32, as in Python: the process's CPU
-    /// affinity and the CPU quota of its control groups are respected, a fractional quota rounded
-    /// up.
+    /// The default is the number of usable CPUs plus 4, at most 32, as in Python. It respects the process's
+    /// CPU affinity and the CPU quota of its control groups, and rounds a fractional quota up.
     pub fn max_workers(mut self, workers: usize) -> Self {
         self.max_workers = Some(workers);
         self
     }
 
-    /// How many tasks may be queued beyond those that the workers run; none are refused by default. With
-    /// 0 a task is taken only if a worker is free.
+    /// How many tasks may be queued beyond those that the workers run. By default there is no limit. With 0,
+    /// a task is taken only if a worker is free.
     ///
-    /// At most `max_workers` and this many tasks are unfinished or have a [`Permit`](crate::Permit). A
-    /// further one is [rejected](crate::Rejection::QueueFull) if it is submitted, and waits if it has a
-    /// place [reserved](crate::Executor::reserve). A body that goes on after its time has its place
-    /// until it ends.
+    /// At most `max_workers` plus this many tasks are unfinished or have a [`Permit`](crate::Permit). A
+    /// further task is [rejected](crate::Rejection::QueueFull) if you submit it;
+    /// [`reserve`](crate::Executor::reserve) waits for a place. A body that goes on after its time limit
+    /// keeps its place until it ends.
     ///
-    /// There is no limit of bytes as for processes, since here no argument is encoded.
+    /// There is no limit in bytes as for processes, since no argument is encoded here.
     pub fn queue_limit(mut self, tasks: usize) -> Self {
         self.queue_limit = Some(tasks);
         self
     }
 
-    /// The threads' names are this, a hyphen, and a number that counts the threads of the pool. By
-    /// default `pool-N` with a number for each pool. See the example of [`ThreadPoolBuilder`].
+    /// The prefix of the threads' names: a hyphen and a number that counts the threads of the pool follow it.
+    /// The default is `pool-N`, with a number for each pool. See the example of [`ThreadPoolBuilder`].
     pub fn thread_name_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.thread_name_prefix = Some(prefix.into());
         self
     }
 
-    /// The stack size of the threads, in bytes: 2 MiB by default. Tasks that wait for tasks of the same
-    /// pool run them in place while half of it is free. See the example of [`ThreadPoolBuilder`].
+    /// The stack size of the threads, in bytes. The default is 2 MiB. A task that waits for tasks of the same
+    /// pool runs them in place while half of its stack is free. See the example of [`ThreadPoolBuilder`].
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = Some(bytes);
         self
     }
 
-    /// How long a thread without work is kept: 10 seconds by default. See the example of
+    /// How long a thread without work is kept. The default is 10 seconds. See the example of
     /// [`ThreadPoolBuilder`].
     pub fn keep_alive(mut self, time: Duration) -> Self {
         self.keep_alive = Some(time);
         self
     }
 
-    /// Runs once in each worker thread before its first task. If it panics or returns an error, the
-    /// pool is broken: queued and later tasks are rejected, with that error as the cause.
+    /// Runs this function once in each worker thread before its first task. If it panics or returns an error,
+    /// the pool is broken: queued and later tasks are rejected, with that error as the cause.
     ///
     /// ```
     /// use concurrent_futures::{Executor, Rejection, ThreadPoolExecutor};
@@ -138,14 +137,15 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// Is told what happens to each task: see the example of [`Observer`].
+    /// Tells this observer what happens to each task: see the example of [`Observer`].
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self
     }
 
-    /// Publishes what the pool does through the facade [`metrics`](https://docs.rs/metrics), under this name: for
-    /// Prometheus, StatsD, OpenTelemetry, or whatever recorder the program installs. Needs the feature `metrics`.
+    /// Publishes what the pool does through the [`metrics`](https://docs.rs/metrics) facade, under this name:
+    /// for Prometheus, StatsD, OpenTelemetry, or whatever recorder the program installs. Needs the feature
+    /// `metrics`.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ThreadPoolExecutor};
@@ -163,26 +163,27 @@ impl ThreadPoolBuilder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// **Install the recorder first.** A pool that was made before finds it with its next task, or when it
-    /// publishes, and makes up for what it has counted; the times until then are lost. A recorder of one
-    /// thread (`metrics::set_default_local_recorder`) gets all that those pools do that were made under it.
+    /// **Install the recorder first.** A pool that was made earlier finds the recorder with its next task, or
+    /// when it publishes. It then makes up for what it has counted, but the times until then are lost. A
+    /// recorder for one thread (`metrics::set_default_local_recorder`) gets everything from the pools that
+    /// were made under it.
     ///
-    /// The series are registered once: an exporter that forgets those which have not changed for a while
-    /// (`idle_timeout`) forgets them for good. The one for Prometheus keeps every single time until it is
-    /// scraped or told to tidy up (`run_upkeep`).
+    /// The series are registered once. If an exporter forgets series that have not changed for a while
+    /// (`idle_timeout`), it forgets them for good. The exporter for Prometheus keeps every single time until
+    /// it is scraped or told to tidy up (`run_upkeep`).
     ///
     /// # Series
-    /// All have the label `pool`, which is the name. Give each pool a name of its own: those of pools with the same
-    /// name add up.
+    /// All series have the label `pool`, which is the name. Give each pool a name of its own: the series of
+    /// pools with the same name add up.
     ///
     /// | name | | |
     /// |---|---|---|
     /// | `concurrent_futures_tasks_submitted_total` | counter | tasks that were taken |
     /// | `concurrent_futures_tasks_finished_total` | counter | tasks that are over; the label `outcome` is the [`Outcome`](crate::Outcome): `succeeded`, `failed`, `panicked`, `cancelled`, `timed_out`, `rejected`, `abandoned`, `worker_lost`, `aborted`, `other`. `rejected` are those that were taken before the pool broke |
-    /// | `concurrent_futures_task_waiting_seconds` | histogram | how long tasks waited for a worker; its count is that of the tasks that have started, and of processes also of some that were cancelled as they were about to |
-    /// | `concurrent_futures_task_running_seconds` | histogram | how long tasks ran that were run to the end in their time |
+    /// | `concurrent_futures_task_waiting_seconds` | histogram | how long tasks waited for a worker; its count is the number of tasks that have started, and for processes also includes some that were cancelled as they were about to start |
+    /// | `concurrent_futures_task_running_seconds` | histogram | how long tasks ran, for those that ran to their end within their time |
     ///
-    /// These go up as it happens. The others change when the pool is asked to
+    /// These change as it happens. The others change when you ask the pool to
     /// [publish](ThreadPoolExecutor::publish_metrics):
     ///
     /// | name | | |
@@ -191,16 +192,16 @@ impl ThreadPoolBuilder {
     /// | `concurrent_futures_tasks_queued` | gauge | tasks that wait for a worker |
     /// | `concurrent_futures_tasks_running` | gauge | tasks that run |
     /// | `concurrent_futures_workers` | gauge | workers that exist |
-    /// | `concurrent_futures_workers_idle` | gauge | those of them without work |
+    /// | `concurrent_futures_workers_idle` | gauge | workers without work |
     /// | `concurrent_futures_max_workers` | gauge | workers that may exist |
-    /// | `concurrent_futures_workers_blocked` | gauge | of threads: those that wait for other tasks, or for a place |
-    /// | `concurrent_futures_workers_started_total` | counter | of processes: how many were started; beyond the first ones they replace others |
-    /// | `concurrent_futures_tasks_retried_total` | counter | of processes: how often a task, or an item of a map, was run again after the loss of its worker |
+    /// | `concurrent_futures_workers_blocked` | gauge | for threads: workers that wait for other tasks, or for a place |
+    /// | `concurrent_futures_workers_started_total` | counter | for processes: how many workers were started; those beyond the first ones replace others |
+    /// | `concurrent_futures_tasks_retried_total` | counter | for processes: how often a task, or an item of a map, was run again after the loss of its worker |
     /// | `concurrent_futures_places` | gauge | with a `queue_limit`: places for tasks |
     /// | `concurrent_futures_places_taken` | gauge | with a `queue_limit`: places that tasks and [permits](crate::Permit) have |
     /// | `concurrent_futures_places_refused_total` | counter | with a `queue_limit`: how often [`try_reserve`](crate::Executor::try_reserve) had no place to give |
     ///
-    /// A chunk of a map is one task, which succeeds also where an item of it fails.
+    /// A chunk of a map is one task, which succeeds even if an item of it fails.
     ///
     /// # Queries
     /// ```text
@@ -228,20 +229,19 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// Carries this context from where a task is submitted to the thread that runs it. Several are
-    /// entered in this order. Initializers see none. See the example of [`TaskContext`].
+    /// Carries this context from where a task is submitted to the thread that runs it. Several contexts are
+    /// entered in the order of these calls. Initializers see none. See the example of [`TaskContext`].
     pub fn context<C: TaskContext>(mut self) -> Self {
         self.contexts.push(capture_here::<C>);
         self
     }
 
-    /// Runs the tasks on the blocking threads of this runtime, instead of threads of the pool's
-    /// own. The bound stays the pool's; threads are given back after 50 ms of work, so that others
-    /// get their turn.
+    /// Runs the tasks on the blocking threads of this runtime, instead of on threads of the pool's own. The
+    /// pool still sets the bound. Threads are given back after 50 ms of work, so that others get their turn.
     ///
-    /// The pool depends on the runtime then: when that shuts down, the bodies that run are waited
-    /// for, and what is queued is rejected. It cannot be combined with options of threads: a name,
-    /// an initializer, a stack size or a keep-alive time.
+    /// The pool then depends on the runtime: when the runtime shuts down, it waits for running bodies, and
+    /// queued tasks are rejected. This option cannot be combined with options for threads: a name, an
+    /// initializer, a stack size or a keep-alive time.
     ///
     /// ```
     /// use concurrent_futures::{Executor, ThreadPoolExecutor};
@@ -259,12 +259,11 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// Makes the pool. No thread is started before the first task. See the example of
-    /// [`ThreadPoolBuilder`].
+    /// Makes the pool. No thread starts before the first task. See the example of [`ThreadPoolBuilder`].
     ///
     /// # Errors
-    /// For options that cannot be: 0 workers, a thread name with a NUL byte, options of threads
-    /// together with a runtime.
+    /// If an option is invalid: 0 workers, a thread name with a NUL byte, or options for threads together
+    /// with a runtime.
     pub fn build(self) -> Result<ThreadPoolExecutor, BuildError> {
         let max_workers = self.max_workers.unwrap_or_else(cpus::default_threads);
         if max_workers == 0 {

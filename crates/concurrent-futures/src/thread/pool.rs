@@ -15,21 +15,20 @@ use crate::executor::{
 };
 use crate::task::TaskFuture;
 
-/// Runs tasks on threads, up to a fixed number at a time, in the order in which they were submitted,
-/// more [urgent](TaskOptions::priority) ones first.
+/// Runs tasks on threads, up to a fixed number at a time, in the order in which they were submitted. More
+/// [urgent](TaskOptions::priority) tasks go first.
 ///
-/// Threads are started on demand and end when they have been without work for a while. The pool
-/// works in a tokio runtime, outside of any, from several, and in a `static`: it depends on none. A
-/// task that was submitted in a runtime finds itself in its context, so that `Handle::current()`
-/// works there.
+/// Threads are started on demand, and end when they have been without work for a while. The pool does not
+/// depend on a tokio runtime: it works inside one, outside of any, from several, and in a `static`. A task
+/// that was submitted in a runtime runs in the context of that runtime, so `Handle::current()` works there.
 ///
-/// This is a handle: clones share the pool. Dropping the last one is a shutdown without waiting:
-/// the tasks that were taken still run, and their futures resolve. When `main` returns or the
-/// process exits, running tasks are cut off and queued ones never run: to have them finish, wait
-/// for a [`shutdown`](Executor::shutdown).
+/// This is a handle: clones share the pool. Dropping the last handle is a shutdown without waiting: the tasks
+/// that were taken still run, and their futures resolve. When `main` returns or the process exits, running
+/// tasks are cut off and queued tasks never run. To have them finish, wait for a
+/// [`shutdown`](Executor::shutdown).
 ///
-/// A task may wait for others of its own pool, whatever the number of workers: see
-/// [`TaskFuture::result`]. By default everything that is submitted is taken;
+/// A task may wait for other tasks of its own pool, whatever the number of workers: see
+/// [`TaskFuture::result`]. By default the pool takes every task that is submitted;
 /// [`queue_limit`](ThreadPoolBuilder::queue_limit) sets a bound.
 ///
 /// ```
@@ -56,7 +55,7 @@ impl Drop for Handle {
 }
 
 impl ThreadPoolExecutor {
-    /// A pool that runs up to `max_workers` tasks at a time: see the example of [`ThreadPoolExecutor`].
+    /// Makes a pool that runs up to `max_workers` tasks at a time: see the example of [`ThreadPoolExecutor`].
     ///
     /// # Panics
     /// If `max_workers` is 0. [`builder`](Self::builder) gives an error instead.
@@ -69,7 +68,7 @@ impl ThreadPoolExecutor {
         }
     }
 
-    /// A pool with options: see the example of [`ThreadPoolBuilder`].
+    /// Returns a builder for a pool with options: see the example of [`ThreadPoolBuilder`].
     pub fn builder() -> ThreadPoolBuilder {
         ThreadPoolBuilder::new()
     }
@@ -80,10 +79,11 @@ impl ThreadPoolExecutor {
         }
     }
 
-    /// Runs a closure, which may capture anything that can be sent, and returns anything that can.
+    /// Runs a closure. It may capture and return any values that can be sent.
     ///
-    /// Only threads can do this; [`submit`](Executor::submit) is the portable form. What the closure returns is
-    /// given as it is: a future that it makes (`|| async { … }`) has not run, and is for tokio's `spawn`.
+    /// Only threads can do this; [`submit`](Executor::submit) is the portable form. The value that the
+    /// closure returns is passed on as it is: a future that it makes (`|| async { … }`) has not run, and
+    /// belongs in tokio's `spawn`.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -100,13 +100,13 @@ impl ThreadPoolExecutor {
         self.run(move || Ok(body()), None, &TaskOptions::default())
     }
 
-    /// Runs tasks that borrow from the caller, and returns when all of them are over: what Python's
+    /// Runs tasks that borrow from the caller, and returns when all of them are over. This is what Python's
     /// `with` block does, in blocking code.
     ///
-    /// A task may borrow whatever lives longer than the call, and the [`Scope`] itself, to spawn more.
-    /// The function's value is given once every task has ended, its closure and its callbacks have been
-    /// dropped, and so has each result that nobody took. It is bodies that are waited for: one that is
-    /// aborted or whose running time is over keeps the scope open until it returns.
+    /// A task may borrow whatever lives longer than the call. It may also borrow the [`Scope`] itself, to
+    /// spawn more tasks. The call returns the function's value once every task has ended, their closures and
+    /// callbacks have been dropped, and so have the results that nobody took. The scope waits for bodies: a
+    /// body that is aborted, or whose running time is over, keeps the scope open until it returns.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -125,16 +125,17 @@ impl ThreadPoolExecutor {
     /// ```
     ///
     /// # Errors
-    /// [`is_would_block`](TaskError::is_would_block) in async code, where waiting for the tasks would
-    /// stop the runtime; then nothing has run. The errors of tasks stay in their futures: a task that
-    /// panics, or is refused because the pool was shut down, is no error of the scope.
+    /// [`is_would_block`](TaskError::is_would_block) in async code, where waiting for the tasks would stop
+    /// the runtime; then nothing has run. The errors of tasks stay in their futures: a task that panics, or
+    /// is refused because the pool was shut down, does not make the scope fail.
     ///
     /// # Panics
-    /// When `f` panics, after the tasks are over.
+    /// If `f` panics, after the tasks are over.
     ///
     /// # Deadlocks
-    /// The scope waits for its tasks as `f` would for their futures. A task that waits for what happens
-    /// only after the scope, or for a lock that the caller holds, never ends, and nor does the scope.
+    /// The scope waits for its tasks as `f` would wait for their futures. If a task waits for something that
+    /// happens only after the scope, or for a lock that the caller holds, neither the task nor the scope ever
+    /// ends.
     #[doc(alias = "with")]
     pub fn scope<'env, R>(
         &self,
@@ -146,15 +147,15 @@ impl ThreadPoolExecutor {
         Ok(Scope::enter(self.clone(), f))
     }
 
-    /// The pool's counters at this moment: see the example of [`Stats`].
+    /// The current counters of the pool: see the example of [`Stats`].
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.handle.0.stats()
     }
 
-    /// Publishes the pool's numbers of this moment through the facade `metrics`: those that are not counted as
-    /// they change. To be called just before they are read, as in the handler of `GET /metrics`, or now and
-    /// then for exporters that push. Does nothing in a pool without [`metrics`](ThreadPoolBuilder::metrics). Needs
+    /// Publishes the pool's current numbers through the `metrics` facade: those that are not counted as they
+    /// change. Call this just before they are read, as in the handler of `GET /metrics`, or now and then for
+    /// exporters that push. It does nothing in a pool without [`metrics`](ThreadPoolBuilder::metrics). Needs
     /// the feature `metrics`.
     ///
     /// ```
@@ -228,7 +229,7 @@ impl Executor for ThreadPoolExecutor {
 }
 
 impl WithOptions<'_, ThreadPoolExecutor> {
-    /// As [`ThreadPoolExecutor::spawn`].
+    /// Like [`ThreadPoolExecutor::spawn`].
     pub fn spawn<T: Send + 'static>(
         &self,
         body: impl FnOnce() -> T + Send + 'static,
@@ -238,7 +239,7 @@ impl WithOptions<'_, ThreadPoolExecutor> {
 }
 
 impl Permit<ThreadPoolExecutor> {
-    /// As [`ThreadPoolExecutor::spawn`].
+    /// Like [`ThreadPoolExecutor::spawn`].
     pub fn spawn<T: Send + 'static>(
         self,
         body: impl FnOnce() -> T + Send + 'static,

@@ -133,10 +133,10 @@ use crate::task::{self, AbortOutcome, Kept, Lent, Outcome, Place, TaskFuture, Ta
 pub type Scope<'scope, 'env> = task::Scope<'scope, 'env, ThreadPoolExecutor>;
 
 impl<'scope> Scope<'scope, '_> {
-    /// Runs a closure that may borrow whatever lives as long as the scope, the scope itself included. See
+    /// Runs a closure that may borrow whatever lives as long as the scope, including the scope itself. See
     /// the example of [`ThreadPoolExecutor::scope`].
     ///
-    /// Never blocks, and never fails by itself: a rejection is the future's error.
+    /// This never blocks and never fails by itself: a rejection is an error of the future.
     pub fn spawn<T: Send + 'scope>(
         &self,
         body: impl FnOnce() -> T + Send + 'scope,
@@ -144,7 +144,7 @@ impl<'scope> Scope<'scope, '_> {
         self.run(body, &TaskOptions::default())
     }
 
-    /// [`spawn`](Self::spawn) with options.
+    /// Like [`spawn`](Self::spawn), with options.
     ///
     /// ```
     /// use concurrent_futures::{TaskOptions, ThreadPoolExecutor};
@@ -192,7 +192,7 @@ impl<'scope> Scope<'scope, '_> {
 }
 
 impl<'scope> WithOptions<'_, Scope<'scope, '_>> {
-    /// As [`Scope::spawn`](task::Scope::spawn): see the example of [`Scope::with`](task::Scope::with).
+    /// Like [`Scope::spawn`](task::Scope::spawn): see the example of [`Scope::with`](task::Scope::with).
     pub fn spawn<T: Send + 'scope>(
         &self,
         body: impl FnOnce() -> T + Send + 'scope,
@@ -201,10 +201,10 @@ impl<'scope> WithOptions<'_, Scope<'scope, '_>> {
     }
 }
 
-/// The result of a task of a [`Scope`]: as [`TaskFuture`], with values and callbacks that may borrow.
+/// The result of a task of a [`Scope`]. It is like [`TaskFuture`], but its values and callbacks may borrow.
 ///
-/// Dropping it lets the task go on; the scope waits for it all the same, and drops its result as soon as
-/// it is there.
+/// If you drop it, the task goes on. The scope still waits for the task, and drops its result as soon as it
+/// is there.
 ///
 /// ```
 /// use concurrent_futures::{ScopedFuture, ThreadPoolExecutor};
@@ -221,10 +221,10 @@ impl<'scope> WithOptions<'_, Scope<'scope, '_>> {
 /// ```
 ///
 /// # Cancel safety
-/// Awaiting `&mut future` is cancel safe: a wait that is given up loses nothing.
+/// Awaiting `&mut future` is cancel safe: if you give up the wait, nothing is lost.
 ///
 /// # Panics
-/// Asking again for a result that was taken already panics.
+/// If you ask again for a result that was already taken.
 #[must_use = "dropping the future lets the task go on unobserved: say so with `detach`"]
 pub struct ScopedFuture<'scope, T: Send> {
     /// Gone only while this is dropped.
@@ -239,47 +239,47 @@ impl<'scope, T: Send> ScopedFuture<'scope, T> {
         self.task().id()
     }
 
-    /// The future has a result: see the example of [`ScopedFuture`]. The task's body may still run, if its
-    /// running time was over before.
+    /// Whether the future has a result: see the example of [`ScopedFuture`]. The task's body may still run,
+    /// if its running time was over before.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.task().is_done()
     }
 
-    /// Blocks until there is a result, and gives it.
+    /// Blocks until there is a result, and returns it.
     ///
     /// # Errors
-    /// As [`TaskFuture::result`].
+    /// Those of [`TaskFuture::result`].
     ///
     /// # Panics
-    /// If the result was taken already.
+    /// If the result was already taken.
     pub fn result(mut self) -> Result<T, TaskError> {
         // It stays, for the scope to wait for it, if this wait is an error.
         self.task_mut().take_result().and_then(|()| self.take())
     }
 
-    /// As [`TaskFuture::result_timeout`].
+    /// Like [`TaskFuture::result_timeout`].
     ///
     /// # Errors
-    /// As [`TaskFuture::result_timeout`].
+    /// Those of [`TaskFuture::result_timeout`].
     ///
     /// # Panics
-    /// If the result was taken already.
+    /// If the result was already taken.
     pub fn result_timeout(&mut self, limit: Duration) -> Result<T, TaskError> {
         let result = self.task_mut().result_timeout(limit);
         result.and_then(|()| self.take())
     }
 
-    /// The result, if there is one. Never blocks. See the example of [`ScopedFuture`].
+    /// Returns the result, if there is one. Never blocks. See the example of [`ScopedFuture`].
     ///
     /// # Panics
-    /// If the result was taken already.
+    /// If the result was already taken.
     pub fn try_result(&mut self) -> Option<Result<T, TaskError>> {
         let result = self.task_mut().try_result()?;
         Some(result.and_then(|()| self.take()))
     }
 
-    /// As [`TaskFuture::cancel`]: the closure is dropped by this call.
+    /// Like [`TaskFuture::cancel`]: this call drops the closure.
     pub fn cancel(&self) -> bool {
         self.task().cancel()
     }
@@ -304,8 +304,8 @@ impl<'scope, T: Send> ScopedFuture<'scope, T> {
     /// Lets the task go on unobserved: see the example of [`ThreadPoolExecutor::scope`].
     pub fn detach(self) {}
 
-    /// A handle that can stop the task but not take its result, and may outlive the scope: see the example
-    /// of [`TaskHandle`].
+    /// Returns a handle that can stop the task but not take its result, and may outlive the scope: see the
+    /// example of [`TaskHandle`].
     #[must_use]
     pub fn handle(&self) -> TaskHandle {
         self.task().handle()

@@ -8,9 +8,9 @@ static WAS_CALLED: AtomicBool = AtomicBool::new(false);
 
 /// Becomes a worker, if this process was started as one, and returns at once otherwise.
 ///
-/// Not needed by default: a worker takes over before `main`. Programs that want no life before `main`
-/// switch the feature `constructor` off and call this first thing in `main`. A pool of processes can
-/// only be built after that, since its workers would run `main` a second time otherwise.
+/// By default this is not needed, since a worker takes over before `main`. Programs that want no code to run
+/// before `main` switch off the feature `constructor` and call this first thing in `main`. A process pool can
+/// only be built after that, since its workers would otherwise run `main` a second time.
 ///
 /// ```
 /// concurrent_futures::worker::init();

@@ -1,4 +1,4 @@
-//! Inside a worker process: what it does from its takeover to its end. For programs there is [`init`] alone.
+//! Inside a worker process: what it does from its takeover to its end. Programs see only [`init`].
 
 mod forward;
 mod growth;

@@ -60,10 +60,10 @@ use crate::task::waiting::{Wait, block_in};
 /// Among fewer detached tasks nobody looks for those that are over.
 const FEW: usize = 64;
 
-/// A stretch of time in which tasks may borrow: given to the function of a
+/// A period in which tasks may borrow, passed to the function of a
 /// [`scope`](crate::ThreadPoolExecutor::scope).
 ///
-/// `'scope` is that time; what tasks borrow outlives it. `'env` is the life of what was there before.
+/// `'scope` is that period; what tasks borrow outlives it. `'env` is the lifetime of what was there before.
 /// `E` is the executor that runs the tasks.
 pub struct Scope<'scope, 'env: 'scope, E> {
     executor: E,
