@@ -398,6 +398,15 @@ pub(crate) fn busy<S: Subject>() -> (S::Executor, PathGate) {
     (pool, gate)
 }
 
+/// Drives a future on a runtime of its own, on the calling thread.
+pub(crate) fn on_a_runtime<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
 /// Waits until a condition holds that some other thread brings about soon.
 pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
     let end = Instant::now() + SETTLING;

@@ -12,7 +12,7 @@ use concurrent_futures::{
 use futures_util::{StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish};
 
-use crate::harness::{Subject, on_every_executor, tests};
+use crate::harness::{Subject, on_a_runtime, on_every_executor, tests};
 
 /// A bar that draws nothing, and has the message `complete` once it was finished by its style.
 fn bar(length: Option<u64>) -> ProgressBar {
@@ -34,14 +34,6 @@ fn end(bar: &ProgressBar) -> End {
         (true, true) => End::Complete,
         (true, false) => End::Abandoned,
     }
-}
-
-fn on_a_runtime<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap()
-        .block_on(future)
 }
 
 fn reciprocal(n: u32) -> Result<u32, String> {

@@ -7,21 +7,13 @@ use concurrent_futures::{AsCompleted, Executor, Promise, as_completed};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::harness::{Pool, Subject, on_every_executor, on_every_pool, tests};
+use crate::harness::{Pool, Subject, on_a_runtime, on_every_executor, on_every_pool, tests};
 
 on_every_executor!(
     map_and_as_completed_are_streams,
     the_items_of_any_stream_run_on_an_executor,
     an_error_of_a_streams_item_knows_its_index,
 );
-
-fn on_a_runtime<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap()
-        .block_on(future)
-}
 
 fn map_and_as_completed_are_streams<S: Subject>() {
     let executor = S::with_workers(2);

@@ -7,8 +7,8 @@ use concurrent_futures::stream::StreamExt as _;
 use concurrent_futures::{Executor, Map, Outcome, Rejection, Shutdown, ThreadPoolExecutor};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 
-use super::{Limited, full, is_full, on_a_runtime, resident};
-use crate::harness::{on_every_pool, tests};
+use super::{Limited, full, is_full, resident};
+use crate::harness::{on_a_runtime, on_every_pool, tests};
 on_every_pool!(
     a_map_waits_for_places_and_never_finds_the_queue_full,
     a_map_on_a_full_pool_returns_and_goes_on_when_there_is_a_place,

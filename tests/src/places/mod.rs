@@ -50,14 +50,6 @@ fn is_full<T>(result: &Result<T, TaskError>) -> bool {
     error.and_then(TaskError::rejection) == Some(Rejection::QueueFull)
 }
 
-fn on_a_runtime<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap()
-        .block_on(future)
-}
-
 /// Bytes of this process that are in memory.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();

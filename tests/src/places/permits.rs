@@ -9,9 +9,10 @@ use concurrent_futures::{
 };
 use futures_util::FutureExt as _;
 
-use super::{Limited, full, is_full, on_a_runtime, resident};
+use super::{Limited, full, is_full, resident};
 use crate::harness::{
-    Gate, PathGate, Subject, Threads, eventually, on_every_executor, on_every_pool, pass, tests,
+    Gate, PathGate, Subject, Threads, eventually, on_a_runtime, on_every_executor, on_every_pool,
+    pass, tests,
 };
 on_every_executor!(
     without_limits_a_place_is_had_at_once,
